@@ -1,0 +1,98 @@
+"""What a layer asks of an accelerator: matrix products and element-wise passes, as shapes.
+
+Tensors follow Z[m, n] = A[m, k] B[k, n]: A the activations, B the weights (or the second
+activation operand of attention). A convolution's k runs over kernel row, kernel column, input
+channel, with the channel innermost, so N:M groups lie along input channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["ConvGeometry", "Gemm", "Vector", "Work"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvGeometry:
+    """The window that a convolution's A operand is gathered through (per group of channels).
+
+    Attributes:
+        batch, height, width, channels: the input feature map (channels of one group).
+        kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w: the window.
+        pad_top, pad_left, pad_bottom, pad_right: zeros around the map; never read from memory.
+        out_h, out_w: the output map; m = batch * out_h * out_w.
+    """
+
+    batch: int
+    height: int
+    width: int
+    channels: int
+    kernel_h: int
+    kernel_w: int
+    stride_h: int = 1
+    stride_w: int = 1
+    dilation_h: int = 1
+    dilation_w: int = 1
+    pad_top: int = 0
+    pad_left: int = 0
+    pad_bottom: int = 0
+    pad_right: int = 0
+    out_h: int
+    out_w: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gemm:
+    """`count` independent products Z[m, n] = A[m, k] B[k, n] of one layer and stage.
+
+    Attributes:
+        layer: the layer's name, unique in the network.
+        stage: `FF` forward, `BP` backward to the activations, `WU` weight gradient.
+        op: the operator it came from, in ONNX's spelling (`Conv`, `Gemm`, `MatMul`, `LSTM`, ...).
+        m, n, k: the shape; all at least 1.
+        count: how many products of this shape (channel groups, attention heads times batch, time
+            steps of a recurrence).
+        weights: B is a trained tensor, so it can be pruned along k.
+        first: the network's first layer with weights, which N:M training leaves dense.
+        conv: the window of A, None where A is a plain matrix.
+    """
+
+    layer: str
+    stage: str = "FF"
+    op: str
+    m: int
+    n: int
+    k: int
+    count: int = 1
+    weights: bool = True
+    first: bool = False
+    conv: ConvGeometry | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the dense product, padding taps included."""
+        return self.m * self.n * self.k * self.count
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vector:
+    """An element-wise, pooling, normalising or data-moving pass over tensors.
+
+    Attributes:
+        layer, stage, op: as in `Gemm`.
+        elements_in, elements_out: tensor elements read and written.
+        operations: arithmetic operations in all (a k x k pooling does k*k an output).
+        fused: it can be done on the way out of the product before it (bias, batch-norm, ReLU) and
+            then moves no data of its own.
+    """
+
+    layer: str
+    stage: str = "FF"
+    op: str
+    elements_in: int
+    elements_out: int
+    operations: int
+    fused: bool = False
+
+
+Work = Gemm | Vector

@@ -1,0 +1,1 @@
+"""Amaranth components and tops, Verilog out, and the cocotb benches that drive them."""
