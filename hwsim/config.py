@@ -1,0 +1,378 @@
+"""Accelerator configurations: one frozen object that is simulated, generated, verified and swept.
+
+A configuration comes from a preset name or a YAML file, then `KEY=VALUE` overrides; `config.yaml`
+of a run holds it fully resolved and feeding that back gives the same configuration. Numbers that a
+user states are fields; figures that follow from them are properties, computed here and nowhere
+else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import field_validator as _field_validator
+
+from hwsim.errors import UserError
+from hwsim.models.formats import NumberFormat, number_format
+from hwsim.models.nm import NMPattern, parse_pattern
+
+__all__ = [
+    "Accelerator",
+    "BufferConfig",
+    "DramConfig",
+    "EnergyConfig",
+    "SatConfig",
+    "SystolicConfig",
+    "dump_config",
+    "load_config",
+    "preset_names",
+    "preset_text",
+    "replace",
+]
+
+_PE_LIMIT = 1024
+"""Rows or columns of an array at most; counts of one layer then stay far inside 64 bits."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class DramConfig(_Frozen):
+    """Off-chip memory as seen from the accelerator.
+
+    Attributes:
+        bytes_per_cycle: peak bytes an accelerator clock over all channels; None is unlimited.
+        channels: independent channels; a transfer is spread over them burst by burst.
+        latency_cycles: from a request to its first byte, in accelerator cycles.
+        burst_bytes: granularity of an access; a shorter one moves this much.
+    """
+
+    bytes_per_cycle: Annotated[float, Field(gt=0)] | None
+    channels: Annotated[int, Field(ge=1, le=64)]
+    latency_cycles: Annotated[int, Field(ge=0)]
+    burst_bytes: Annotated[int, Field(ge=1)]
+
+
+class BufferConfig(_Frozen):
+    """On-chip memories in bytes, each double-buffered: half is computed from, half filled.
+
+    Attributes:
+        input_bytes: activations, operand A.
+        weight_bytes: weights, operand B, with the indices of compact formats.
+        output_bytes: results, operand Z.
+    """
+
+    input_bytes: Annotated[int, Field(ge=64)]
+    weight_bytes: Annotated[int, Field(ge=64)]
+    output_bytes: Annotated[int, Field(ge=64)]
+
+
+class EnergyConfig(_Frozen):
+    """Energy of each kind of event, in picojoules; the totals are counters times these.
+
+    Attributes:
+        mac_pj: one multiply-accumulate in the configured format.
+        buffer_read_pj, buffer_write_pj: a byte to or from an on-chip buffer.
+        dram_pj: a byte to or from DRAM.
+        vector_pj: one element-wise operation.
+    """
+
+    mac_pj: Annotated[float, Field(ge=0)]
+    buffer_read_pj: Annotated[float, Field(ge=0)]
+    buffer_write_pj: Annotated[float, Field(ge=0)]
+    dram_pj: Annotated[float, Field(ge=0)]
+    vector_pj: Annotated[float, Field(ge=0)]
+
+
+class _Array(_Frozen):
+    """What the systolic machines share.
+
+    Attributes:
+        name: shown in reports.
+        rows, cols: the array of processing elements.
+        sparsity: `dense` or `N:M`, of the weights along k.
+        format: `fp16` (FP16 x FP16 + FP32) or `int8` (INT8 x INT8 + INT32).
+        clock_hz: clock frequency.
+        first_layer_dense: the network's first layer with weights is not pruned.
+        vector_lanes: element-wise operations a cycle; 0 leaves those layers to a host.
+    """
+
+    name: str
+    rows: Annotated[int, Field(ge=1, le=_PE_LIMIT)]
+    cols: Annotated[int, Field(ge=1, le=_PE_LIMIT)]
+    sparsity: str
+    format: str
+    clock_hz: Annotated[float, Field(gt=0)]
+    first_layer_dense: bool
+    vector_lanes: Annotated[int, Field(ge=0, le=65536)]
+    buffers: BufferConfig
+    dram: DramConfig
+    energy: EnergyConfig
+
+    @_field_validator("sparsity")
+    @classmethod
+    def _check_sparsity(cls, value: str) -> str:
+        return str(parse_pattern(value))
+
+    @_field_validator("format")
+    @classmethod
+    def _check_format(cls, value: str) -> str:
+        return number_format(value).name
+
+    @property
+    def pattern(self) -> NMPattern:
+        """The N:M pattern of pruned layers; 1:1 when dense."""
+        return parse_pattern(self.sparsity)
+
+    @property
+    def number(self) -> NumberFormat:
+        return number_format(self.format)
+
+    @property
+    def pes(self) -> int:
+        """Processing elements, each one multiply-accumulate a cycle."""
+        return self.rows * self.cols
+
+    @property
+    def peak_macs_per_s(self) -> float:
+        """Issued multiply-accumulates a second at full use."""
+        return self.pes * self.clock_hz
+
+
+class SystolicConfig(_Array):
+    """The plain array that published simulators model: folds do not overlap.
+
+    Attributes:
+        dataflow: `os`, `ws` or `is`: the operand that stays in the array.
+        drain: count the `rows` cycles in which an output-stationary fold leaves the array, which
+            the published convention leaves out.
+    """
+
+    kind: Literal["systolic"] = "systolic"
+    dataflow: Literal["os", "ws", "is"]
+    drain: bool
+
+
+class SatConfig(_Array):
+    """The sparse training array: sparse and dense on the same PEs, os and ws, folds overlapped.
+
+    Attributes:
+        group: activations that a PE holds and picks one of, the hardware's M; None takes the M of
+            `sparsity`, or 8 when that is dense.
+        dataflow: `os`, `ws`, or `auto`, which predicts both for every layer and takes the faster.
+        psum_depth: partial sums a column can hold between weight-stationary folds, a power of two.
+    """
+
+    kind: Literal["sat"] = "sat"
+    group: Annotated[int, Field(ge=1, le=32)] | None
+    dataflow: Literal["os", "ws", "auto"]
+    psum_depth: Annotated[int, Field(ge=2, le=65536)]
+
+    @model_validator(mode="after")
+    def _check_group(self) -> SatConfig:
+        pattern = self.pattern
+        if self.group is not None and self.group % pattern.m:
+            raise ValueError(
+                f"group must be a multiple of the M of sparsity, "
+                f"but got group={self.group} and sparsity={self.sparsity}"
+            )
+        if self.psum_depth & (self.psum_depth - 1):
+            raise ValueError(f"psum_depth must be a power of two, but got {self.psum_depth}")
+        return self
+
+    @property
+    def group_size(self) -> int:
+        """Activations held by a PE: `group` resolved."""
+        if self.group is not None:
+            return self.group
+        return 8 if self.pattern.dense else self.pattern.m
+
+    @property
+    def index_bits(self) -> int:
+        """Width of the index that picks one of the held activations."""
+        return (self.group_size - 1).bit_length()
+
+
+Accelerator = SystolicConfig | SatConfig
+_ADAPTER: TypeAdapter[Accelerator] = TypeAdapter(
+    Annotated[SystolicConfig | SatConfig, Field(discriminator="kind")]
+)
+
+
+def preset_names() -> list[str]:
+    """Names of the presets in the package, sorted."""
+    root = resources.files("hwsim.presets")
+    return sorted(p.name.removesuffix(".yaml") for p in root.iterdir() if p.name.endswith(".yaml"))
+
+
+def preset_text(name: str) -> str:
+    """A preset's YAML, with the source of every number.
+
+    Raises:
+        UserError: there is none of that name.
+    """
+    if name not in preset_names():
+        known = ", ".join(preset_names())
+        raise UserError(f"accelerator {name!r} is neither a preset ({known}) nor a YAML file")
+    return (resources.files("hwsim.presets") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def load_config(accelerator: str | Path, overrides: Iterable[str] = ()) -> Accelerator:
+    """The configuration of a preset or YAML file, with `a.b=value` overrides applied in order.
+
+    Raises:
+        UserError: no such preset or file, malformed YAML, or a field that breaks its rule; the
+            sentence names the field's path, the rule and the value.
+    """
+    source = str(accelerator)
+    if source.endswith((".yaml", ".yml")):
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+            raise UserError(f"cannot read configuration {source}: {reason}") from None
+    else:
+        text = preset_text(source)
+    data = _parse_yaml(text, source)
+    for override in overrides:
+        _apply(data, override)
+    return _validate(data, source)
+
+
+def replace(config: Accelerator, changes: Mapping[str, Any]) -> Accelerator:
+    """A checked copy with the fields at dotted paths changed.
+
+    Raises:
+        UserError: an unknown field or a value that breaks its rule.
+    """
+    data = config.model_dump()
+    for path, value in changes.items():
+        _set(data, path, value)
+    return _validate(data, config.name)
+
+
+def dump_config(config: Accelerator) -> str:
+    """YAML that `load_config` reads back to an equal configuration."""
+    return yaml.safe_dump(config.model_dump(), sort_keys=False)
+
+
+def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+    try:
+        data = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "it cannot be parsed"
+        raise UserError(f"{source} is not valid YAML{where}: {problem}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{source} must be a mapping of fields, but got {_kind(data)}")
+    return data
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    path, equals, value = override.partition("=")
+    if not equals or not path.strip():
+        raise UserError(f"an override must read KEY=VALUE, but got {override!r}")
+    try:
+        parsed = yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError:
+        raise UserError(f"override {path}: {value!r} is not a YAML value") from None
+    _set(data, path.strip(), parsed)
+
+
+def _set(data: dict[str, Any], path: str, value: Any) -> None:
+    *parents, leaf = path.split(".")
+    here: Any = data
+    for depth, part in enumerate(parents):
+        here = here.get(part) if isinstance(here, dict) else None
+        if not isinstance(here, dict):
+            raise UserError(f"{path}: {'.'.join(parents[: depth + 1])} has no fields of its own")
+    here[leaf] = value
+
+
+def _validate(data: dict[str, Any], source: str) -> Accelerator:
+    try:
+        return _ADAPTER.validate_python(data)
+    except ValidationError as error:
+        raise UserError(_sentence(error, data, source)) from None
+
+
+def _sentence(error: ValidationError, data: dict[str, Any], source: str) -> str:
+    """The first broken rule as `path: rule, but got value`."""
+    first = error.errors(include_url=False)[0]
+    kinds = ("systolic", "sat")
+    path = ".".join(str(p) for p in first["loc"] if p not in kinds) or source
+    got, kind = first["input"], first["type"]
+    if kind == "extra_forbidden":
+        known = ", ".join(_fields_at(data, first["loc"]))
+        return f"{path}: there is no such field; those here are {known}"
+    if kind == "missing":
+        return f"{path}: this field is required in {source}"
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        return f"kind: must be one of {', '.join(kinds)} in {source}, but got {data.get('kind')!r}"
+    if kind == "value_error":
+        message = str(first["ctx"]["error"])
+        return message if path == source else f"{path}: {message}"
+    message = first["msg"][0].lower() + first["msg"][1:]
+    return f"{path}: {message}, but got {got!r}"
+
+
+def _fields_at(data: dict[str, Any], loc: tuple[int | str, ...]) -> list[str]:
+    model: Any = SystolicConfig if data.get("kind") == "systolic" else SatConfig
+    for part in loc[1:-1]:
+        model = model.model_fields[str(part)].annotation
+    return list(model.model_fields)
+
+
+def _kind(value: Any) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2 scalars where 1.1 surprises: `2:8` is text, not the base-60 number 128."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [
+        (tag, regexp)
+        for tag, regexp in resolvers
+        if tag
+        not in (
+            "tag:yaml.org,2002:int",
+            "tag:yaml.org,2002:float",
+            "tag:yaml.org,2002:bool",
+            "tag:yaml.org,2002:timestamp",
+        )
+    ]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _add_core_schema() -> None:
+    import re
+
+    _Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:bool",
+        re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
+        list("tTfF"),
+    )
+    _Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
+    )
+    _Loader.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(
+            r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+        ),
+        list("-+.0123456789"),
+    )
+
+
+_add_core_schema()
