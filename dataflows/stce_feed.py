@@ -1,0 +1,207 @@
+"""Operand streams of the sparse array: what a product's tiles put on the ports, beat by beat.
+
+The streams are what an address generator in front of the array fetches: groups of activations for
+every row, (value, index) pairs for every column, and where each result beat belongs in Z.
+
+A pattern N:M runs on hardware that holds `group` activations a PE whenever M divides `group`: a
+group then carries group / M pattern groups and serves N * group / M pairs. Dense is the same with
+every element kept, so a k that `group` does not divide costs no step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.dataflows.stce import OS, gemm_jobs
+from hwsim.models.formats import NumberFormat
+from hwsim.models.nm import Compact
+
+__all__ = ["OperandStreams", "gemm_streams"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperandStreams:
+    """The beats of one product.
+
+    Attributes:
+        jobs: int64 [jobs, 5]: mode, tiles, folds, length, word_steps.
+        a: operands [beats, rows, group].
+        b_values, b_indices: operands and uint8 [beats, cols].
+        z_rows, z_cols: int64 [beats] the row of Z a result beat belongs to (-1 for padding) and
+            its first column.
+        shape: (m, n) of Z.
+    """
+
+    jobs: NDArray[np.int64]
+    a: NDArray
+    b_values: NDArray
+    b_indices: NDArray[np.uint8]
+    z_rows: NDArray[np.int64]
+    z_cols: NDArray[np.int64]
+    shape: tuple[int, int]
+
+    def gather(self, beats: NDArray) -> NDArray:
+        """Z[m, n] from the result beats [beats, cols]."""
+        m, n = self.shape
+        cols = beats.shape[1]
+        z = np.zeros((m, ceil(n / cols) * cols), beats.dtype)
+        real = self.z_rows >= 0
+        columns = self.z_cols[real, None] + np.arange(cols)
+        z[self.z_rows[real, None], columns] = beats[real]
+        return z[:, :n]
+
+
+def gemm_streams(
+    a: NDArray,
+    b: NDArray | Compact,
+    fmt: NumberFormat,
+    *,
+    mode: int,
+    rows: int,
+    cols: int,
+    group: int,
+    psum_depth: int,
+) -> OperandStreams:
+    """The streams of Z[m, n] = A[m, k] B[k, n] on a rows x cols array.
+
+    Args:
+        a: activations.
+        b: weights, dense or compact along k.
+        mode: `hwsim.dataflows.stce.OS` or `WS`.
+        group: activations that a PE holds; a multiple of a compact B's M.
+
+    Raises:
+        ValueError: the shapes do not agree, an axis is empty, or M does not divide `group`.
+    """
+    a = fmt.operand(a)
+    slots = _slots(b, fmt, group)
+    if a.ndim != 2 or a.shape[1] != slots.k:
+        raise ValueError(f"A[m, k] and B[k, n] must share k, but got {a.shape} and k={slots.k}")
+    m, k = a.shape
+    steps, n = slots.values.shape
+    if 0 in (m, k, n):
+        raise ValueError(f"m, n and k must be at least 1, but got m={m}, n={n}, k={k}")
+
+    words = ceil(k / group)
+    grouped = np.zeros((m, words, group), a.dtype)
+    grouped.reshape(m, -1)[:, :k] = a
+    column_tiles = ceil(n / cols)
+    values = np.zeros((steps, column_tiles * cols), slots.values.dtype)
+    indices = np.zeros(values.shape, np.uint8)
+    values[:, :n], indices[:, :n] = slots.values, slots.indices
+
+    shapes = gemm_jobs(mode, m, n, steps, rows, cols, psum_depth)
+    jobs = np.array([(mode, *shape, slots.word_steps) for shape in shapes], np.int64)
+    build = _output_stationary if mode == OS else _weight_stationary
+    arrays = build(grouped, values, indices, slots.word_steps, rows, cols, psum_depth)
+    return OperandStreams(
+        jobs=jobs,
+        a=arrays[0],
+        b_values=arrays[1],
+        b_indices=arrays[2],
+        z_rows=arrays[3],
+        z_cols=arrays[4],
+        shape=(m, n),
+    )
+
+
+@dataclass(frozen=True)
+class _Slots:
+    """B as (value, index in the hardware group) slots [k', n]."""
+
+    values: NDArray
+    indices: NDArray[np.uint8]
+    word_steps: int
+    k: int
+
+
+_Beats = tuple[NDArray, NDArray, NDArray, NDArray, NDArray]
+
+
+def _slots(b: NDArray | Compact, fmt: NumberFormat, group: int) -> _Slots:
+    if isinstance(b, Compact) and not b.pattern.dense:
+        n, m = b.pattern.n, b.pattern.m
+        if group % m:
+            raise ValueError(f"M of the pattern must divide group, but got M={m}, group={group}")
+        share = group // m
+        base = (np.arange(b.values.shape[0]) // n % share * m).astype(np.uint8)
+        return _Slots(fmt.operand(b.values), b.indices + base[:, None], n * share, b.k)
+    dense = fmt.operand(b.dense() if isinstance(b, Compact) else b)
+    if dense.ndim != 2:
+        raise ValueError(f"B must be a matrix, but got {dense.ndim} axes")
+    k = dense.shape[0]
+    index = (np.arange(k) % group).astype(np.uint8)
+    return _Slots(dense, np.repeat(index[:, None], dense.shape[1], axis=1), group, k)
+
+
+def _output_stationary(
+    grouped: NDArray,
+    values: NDArray,
+    indices: NDArray,
+    word_steps: int,
+    rows: int,
+    cols: int,
+    psum_depth: int,
+) -> _Beats:
+    m, _, group = grouped.shape
+    steps = values.shape[0]
+    row_tiles, column_tiles = ceil(m / rows), values.shape[1] // cols
+    words = ceil(steps / word_steps)
+    padded = np.zeros((row_tiles * rows, words, group), grouped.dtype)
+    padded[:m] = grouped[:, :words]
+    tiles = padded.reshape(row_tiles, rows, words, group).transpose(0, 2, 1, 3)
+    a = np.repeat(tiles[:, None], column_tiles, axis=1).reshape(-1, rows, group)
+
+    def columns(x: NDArray) -> NDArray:
+        by_tile = x.reshape(steps, column_tiles, cols).transpose(1, 0, 2)
+        return np.tile(by_tile.reshape(-1, cols), (row_tiles, 1))
+
+    row = np.arange(row_tiles * rows).reshape(row_tiles, 1, rows)[:, :, ::-1]  # last row first
+    row = np.where(row < m, row, -1)
+    z_rows = np.repeat(row, column_tiles, axis=1).ravel()
+    column = np.arange(column_tiles)[None, :, None] * cols
+    z_cols = np.broadcast_to(column, (row_tiles, column_tiles, rows)).ravel()
+    return a, columns(values), columns(indices), z_rows, z_cols
+
+
+def _weight_stationary(
+    grouped: NDArray,
+    values: NDArray,
+    indices: NDArray,
+    word_steps: int,
+    rows: int,
+    cols: int,
+    psum_depth: int,
+) -> _Beats:
+    m, _, group = grouped.shape
+    steps = values.shape[0]
+    column_tiles, folds = values.shape[1] // cols, ceil(steps / rows)
+    chunks = [(lo, min(lo + psum_depth, m)) for lo in range(0, m, psum_depth)]
+
+    slot = np.arange(folds * rows)
+    word = np.where(slot < steps, np.minimum(slot, steps - 1) // word_steps, 0)
+    held = grouped[:, word]  # [m, folds * rows, group]
+    held[:, slot >= steps] = 0
+    held = held.reshape(m, folds, rows, group).transpose(1, 0, 2, 3)
+    a = np.concatenate(
+        [
+            np.tile(held[:, lo:hi].reshape(-1, rows, group), (column_tiles, 1, 1))
+            for lo, hi in chunks
+        ]
+    )
+
+    def columns(x: NDArray) -> NDArray:
+        padded = np.zeros((folds * rows, x.shape[1]), x.dtype)
+        padded[:steps] = x
+        by_tile = padded.reshape(folds, rows, column_tiles, cols)[:, ::-1]  # last row first
+        return np.tile(by_tile.transpose(2, 0, 1, 3).reshape(-1, cols), (len(chunks), 1))
+
+    z_rows = np.concatenate([np.tile(np.arange(lo, hi), column_tiles) for lo, hi in chunks])
+    z_cols = np.concatenate(
+        [np.repeat(np.arange(column_tiles) * cols, hi - lo) for lo, hi in chunks]
+    )
+    return a, columns(values), columns(indices), z_rows, z_cols

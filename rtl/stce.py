@@ -1,0 +1,275 @@
+"""The sparse tensor computing engine: a systolic array of unified sparse PEs with stream ports.
+
+Activations enter from the left, one group of `group` elements for every row a beat; (value, index)
+pairs from above, one for every column a beat; results leave below, one for every column a beat.
+Rows and columns are skewed inside, so that a beat is a plain vector outside. The whole array
+advances or stands still together: a cycle is a step if the beats that it needs are there and the
+result register has room. So back-pressure costs exactly the cycles it lasts, and a stalled array
+holds every register.
+
+How many steps a job takes is `hwsim.dataflows.stce`'s law; `hwsim.dataflows.stce_sim` counts the
+cycles with stalls, exactly.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import (
+    Cat,
+    ClockSignal,
+    Instance,
+    Module,
+    Mux,
+    ResetSignal,
+    Signal,
+    Value,
+    ValueLike,
+)
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hwsim.models.formats import NumberFormat
+from hwsim.rtl.pe import PE_LATENCY, control_layout
+from hwsim.rtl.sequencer import Sequencer, job_layout
+
+__all__ = ["PE_MODULE", "SparseArray"]
+
+PE_MODULE = "stce_pe"
+"""Name of the module that every PE is an instance of; `hwsim.rtl.verilog` writes it once."""
+
+
+class SparseArray(wiring.Component):
+    """The array with its sequencer, skew, partial-sum memories and ports.
+
+    Args:
+        fmt: the number format.
+        rows, cols: the array.
+        group: activations in a group, the hardware's M.
+        psum_depth: rows of A whose partial sums a column holds between weight-stationary folds.
+
+    Ports:
+        job: `job_layout()` descriptors.
+        a: activations, `rows` groups of `group` operands. Output stationary: row r of the tile's
+            A, one beat for every `word_steps` pairs. Weight stationary: the group that slot r of
+            the fold picks from, one beat a row of A.
+        b: `cols` pairs of value and index. Output stationary: the next pair of every column.
+            Weight stationary: slots of the fold, the last row's first.
+        z: `cols` sums. Output stationary: the rows of a tile, the last row first, `rows` beats a
+            tile. Weight stationary: one beat a row of A, after the last fold.
+        idle: no job is held and the array has drained.
+
+    Latency: the first result of a job is on `z` `hwsim.dataflows.stce.job_cycles` and its tail
+    after the descriptor; throughput is one multiply-accumulate a PE and step.
+    """
+
+    def __init__(
+        self, fmt: NumberFormat, *, rows: int, cols: int, group: int, psum_depth: int
+    ) -> None:
+        for name, value in (("rows", rows), ("cols", cols), ("group", group)):
+            if value < 1:
+                raise ValueError(f"{name} >= 1 must hold, but got {value}")
+        if psum_depth < 2:
+            raise ValueError(f"psum_depth >= 2 must hold, but got {psum_depth}")
+        self.fmt = fmt
+        self.rows = rows
+        self.cols = cols
+        self.group = group
+        self.psum_depth = psum_depth
+        self.index_bits = max(1, (group - 1).bit_length())
+        pair = data.StructLayout({"value": fmt.operand_bits, "index": self.index_bits})
+        super().__init__(
+            {
+                "job": In(stream.Signature(job_layout())),
+                "a": In(stream.Signature(data.ArrayLayout(group * fmt.operand_bits, rows))),
+                "b": In(stream.Signature(data.ArrayLayout(pair, cols))),
+                "z": Out(stream.Signature(data.ArrayLayout(fmt.accumulator_bits, cols))),
+                "idle": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        rows, cols = self.rows, self.cols
+        m.submodules.sequencer = seq = Sequencer(rows, cols)
+        wiring.connect(m, wiring.flipped(self.job), seq.job)
+
+        en = Signal()
+        z_load = Signal()  # this step puts a beat in the result register
+        z_full = Signal()
+        m.d.comb += [
+            en.eq(
+                (self.a.valid | ~seq.need_a)
+                & (self.b.valid | ~seq.need_b)
+                & (self.z.ready | ~z_full | ~z_load)
+            ),
+            seq.en.eq(en),
+            self.a.ready.eq(en & seq.need_a),
+            self.b.ready.eq(en & seq.need_b),
+            self.z.valid.eq(z_full),
+            self.idle.eq(seq.idle & ~z_full),
+        ]
+        delay = _Delay(m, en)
+
+        # Stage 0: the beats of this step, held where a step brings none.
+        groups = [Signal(self.group * self.fmt.operand_bits, name=f"a0_{r}") for r in range(rows)]
+        pairs = [
+            Signal(self.fmt.operand_bits + self.index_bits, name=f"b0_{c}") for c in range(cols)
+        ]
+        with m.If(en & seq.need_a):
+            m.d.sync += [groups[r].eq(self.a.payload[r]) for r in range(rows)]
+        with m.If(en & seq.need_b):
+            m.d.sync += [pairs[c].eq(self.b.payload[c]) for c in range(cols)]
+
+        memories = []
+        for c in range(cols):
+            memory = Memory(shape=self.fmt.accumulator_bits, depth=self.psum_depth, init=[])
+            m.submodules[f"psum{c}"] = memory
+            memories.append(memory)
+        controls, draining = self._controls(m, seq, delay)
+        tops = self._partial_sums_in(m, seq, delay, memories)
+        bottoms = self._array(m, seq, delay, groups, pairs, controls, tops)
+        self._partial_sums_out(m, seq, delay, memories, bottoms)
+
+        # South edge: what column 0's last row passes on is a result; the others follow.
+        emit = Signal()
+        leaving = delay(seq.act & seq.final, rows + PE_LATENCY, "leaving")
+        m.d.comb += emit.eq(Mux(seq.stationary, leaving, draining))
+        m.d.comb += z_load.eq(delay(emit, cols - 1, "emit"))
+        with m.If(self.z.ready):
+            m.d.sync += z_full.eq(0)
+        with m.If(en & z_load):
+            m.d.sync += z_full.eq(1)
+            m.d.sync += [
+                self.z.payload[c].eq(delay(bottoms[c], cols - 1 - c, f"deskew{c}"))
+                for c in range(cols)
+            ]
+        return m
+
+    def _controls(self, m: Module, seq: Sequencer, delay: _Delay) -> tuple[list[Value], Signal]:
+        """Control of column 0 for each row, and whether the bottom row drains."""
+        rows = self.rows
+        adds = delay.taps(Cat(seq.pair, seq.first, seq.last), PE_LATENCY, rows, "add")
+        swaps = delay.taps(seq.swap, 0, rows, "swap")
+        loading = delay(seq.load, 1, "loading")
+        load_index = delay(seq.load_index, 1, "load_index")
+
+        # A tile drains in `rows` steps, from the step after its bottom row is done; row r takes
+        # part in the first r + 1 of them. Tiles are at least `rows` steps apart.
+        draining = Signal()
+        drain_step = Signal(range(rows))
+        with m.If(delay.en):
+            with m.If(drain_step == rows - 1):
+                m.d.sync += draining.eq(0)
+            m.d.sync += drain_step.eq(drain_step + 1)
+            with m.If(adds[rows - 1][2]):
+                m.d.sync += [draining.eq(1), drain_step.eq(0)]
+
+        controls = []
+        for r in range(rows):
+            control = Signal(control_layout(), name=f"control{r}")
+            m.d.comb += [
+                Cat(control.valid, control.first, control.last).eq(adds[r]),
+                control.shift.eq(draining & (drain_step <= r)),
+                control.load.eq(~seq.stationary | (loading & (load_index >= r))),
+                control.swap.eq(swaps[r]),
+            ]
+            controls.append(control.as_value())
+        return controls, draining
+
+    def _partial_sums_in(
+        self, m: Module, seq: Sequencer, delay: _Delay, memories: list[Memory]
+    ) -> list[Value]:
+        """What enters each column from above: the sum of the fold before, or zero."""
+        addresses = delay.taps(self._address(seq), PE_LATENCY - 1, self.cols, "psum_read")
+        uses = delay.taps(seq.accumulate, PE_LATENCY, self.cols, "psum_use")
+        tops: list[Value] = []
+        for memory, address, use in zip(memories, addresses, uses, strict=True):
+            read = memory.read_port()
+            m.d.comb += [read.addr.eq(address), read.en.eq(delay.en)]
+            tops.append(Mux(use, read.data, 0))
+        return tops
+
+    def _partial_sums_out(
+        self, m: Module, seq: Sequencer, delay: _Delay, memories: list[Memory], sums: list[Value]
+    ) -> None:
+        """Sums that are not final go back to their column's memory."""
+        latency = self.rows + PE_LATENCY
+        addresses = delay.taps(self._address(seq), latency, self.cols, "psum_write")
+        keeps = delay.taps(seq.act & ~seq.final, latency, self.cols, "psum_keep")
+        for memory, address, keep, value in zip(memories, addresses, keeps, sums, strict=True):
+            write = memory.write_port()
+            m.d.comb += [
+                write.addr.eq(address),
+                write.data.eq(value),
+                write.en.eq(keep & delay.en),
+            ]
+
+    def _address(self, seq: Sequencer) -> Value:
+        return seq.act_index[: (self.psum_depth - 1).bit_length()]
+
+    def _array(
+        self,
+        m: Module,
+        seq: Sequencer,
+        delay: _Delay,
+        groups: list[Signal],
+        pairs: list[Signal],
+        controls: list[Value],
+        tops: list[Value],
+    ) -> list[Value]:
+        """The PEs; returns what leaves each column below."""
+        rows, cols, bits = self.rows, self.cols, self.fmt.operand_bits
+        down_pair = [delay(pairs[c], c, f"skew_b{c}") for c in range(cols)]
+        down_link: list[Value] = list(tops)
+        for r in range(rows):
+            right_group: Value = delay(groups[r], r, f"skew_a{r}")
+            right_control: Value = controls[r]
+            for c in range(cols):
+                group = Signal(self.group * bits, name=f"group_{r}_{c}")
+                pair = Signal(bits + self.index_bits, name=f"pair_{r}_{c}")
+                control = Signal(control_layout().size, name=f"control_{r}_{c}")
+                link = Signal(self.fmt.accumulator_bits, name=f"link_{r}_{c}")
+                m.submodules[f"pe_{r}_{c}"] = Instance(
+                    PE_MODULE,
+                    i_clk=ClockSignal(),
+                    i_rst=ResetSignal(),
+                    i_en=delay.en,
+                    i_stationary=seq.stationary,
+                    i_group_in=right_group,
+                    o_group_out=group,
+                    i_value_in=down_pair[c][:bits],
+                    i_index_in=down_pair[c][bits:],
+                    o_value_out=pair[:bits],
+                    o_index_out=pair[bits:],
+                    i_control_in=right_control,
+                    o_control_out=control,
+                    i_link_in=down_link[c],
+                    o_link_out=link,
+                )
+                right_group, right_control = group, control
+                down_pair[c], down_link[c] = pair, link
+        return down_link
+
+
+class _Delay:
+    """Shift registers that advance with the array."""
+
+    def __init__(self, m: Module, en: Signal) -> None:
+        self.m = m
+        self.en = en
+
+    def __call__(self, value: ValueLike, steps: int, name: str) -> Value:
+        """`value` as it was `steps` steps ago."""
+        return self.taps(value, steps, 1, name)[0]
+
+    def taps(self, value: ValueLike, start: int, count: int, name: str) -> list[Value]:
+        """`value` as it was start, start + 1, ... start + count - 1 steps ago, from one chain."""
+        here = Value.cast(value)
+        chain = [here]
+        for i in range(start + count - 1):
+            register = Signal(len(here), name=f"{name}_d{i + 1}")
+            with self.m.If(self.en):
+                self.m.d.sync += register.eq(here)
+            here = register
+            chain.append(here)
+        return chain[start:]
