@@ -89,13 +89,15 @@ class ProcessingElement(wiring.Component):
 
         held_value = Signal(bits)
         held_index = Signal.like(self.index_in)
-        value, index = Signal(bits), Signal.like(self.index_in)
+        value = Signal(bits)
+        index = Signal.like(self.index_in)
         m.d.comb += [
             value.eq(Mux(self.stationary, held_value, self.value_in)),
             index.eq(Mux(self.stationary, held_index, self.index_in)),
         ]
 
-        picked, factor = Signal(bits), Signal(bits)
+        picked = Signal(bits)
+        factor = Signal(bits)
         product = Signal(product_bits(fmt))
         acc = Signal(fmt.accumulator_bits)
         drain = Signal(fmt.accumulator_bits)

@@ -135,14 +135,12 @@ class SparseArray(wiring.Component):
         leaving = delay(seq.act & seq.final, rows + PE_LATENCY, "leaving")
         m.d.comb += emit.eq(Mux(seq.stationary, leaving, draining))
         m.d.comb += z_load.eq(delay(emit, cols - 1, "emit"))
+        sums = [delay(bottoms[c], cols - 1 - c, f"deskew{c}") for c in range(cols)]
         with m.If(self.z.ready):
             m.d.sync += z_full.eq(0)
         with m.If(en & z_load):
             m.d.sync += z_full.eq(1)
-            m.d.sync += [
-                self.z.payload[c].eq(delay(bottoms[c], cols - 1 - c, f"deskew{c}"))
-                for c in range(cols)
-            ]
+            m.d.sync += [self.z.payload[c].eq(sums[c]) for c in range(cols)]
         return m
 
     def _controls(self, m: Module, seq: Sequencer, delay: _Delay) -> tuple[list[Value], Signal]:

@@ -1,0 +1,152 @@
+"""Random cases for the sparse array: products, patterns, job lists and stalls from one seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.config import SatConfig, replace
+from hwsim.dataflows.stce import OS, WS
+from hwsim.dataflows.stce_feed import OperandStreams, gemm_streams
+from hwsim.dataflows.stce_sim import Gaps
+from hwsim.models.formats import NumberFormat
+from hwsim.models.nm import NMPattern, compress
+
+__all__ = ["Case", "Product", "designs", "make_case", "product"]
+
+_PATTERNS = (NMPattern(1, 1), NMPattern(1, 2), NMPattern(2, 4), NMPattern(2, 8), NMPattern(4, 16))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One Z = A B of a case, with the streams that compute it."""
+
+    a: NDArray
+    b: NDArray
+    pattern: NMPattern
+    streams: OperandStreams
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """What is put to one design from reset.
+
+    Attributes:
+        number: its place in the run; with the run's seed it makes the case again.
+        design: index into `designs(...)`.
+        products: run one after the other.
+        gaps: back-pressure on every port.
+    """
+
+    number: int
+    design: int
+    products: list[Product]
+    gaps: Gaps
+
+    def __str__(self) -> str:
+        names = {OS: "os", WS: "ws"}
+        parts = []
+        for p in self.products:
+            (m, k), n = p.a.shape, p.b.shape[1]
+            parts.append(f"{names[int(p.streams.jobs[0, 0])]} {p.pattern} m={m} n={n} k={k}")
+        return "; ".join(parts)
+
+
+def designs(config: SatConfig, seed: int) -> list[SatConfig]:
+    """The hardware that a run verifies: the configuration first, then two relatives of it.
+
+    The second holds 16 activations a PE, so that 4:16 runs too; the third is an array of another
+    shape, no larger, with partial-sum memories so small that m is cut into several jobs.
+    """
+    rng = np.random.default_rng([seed, 0x5A7])
+    wide = replace(config, {"group": 16, "sparsity": "4:16"})
+    rows = int(rng.integers(1, config.rows + 1))
+    cols = int(rng.integers(1, config.cols + 1))
+    small = replace(config, {"rows": rows, "cols": cols, "psum_depth": 4})
+    found: list[SatConfig] = []
+    for candidate in (config, wide, small):
+        assert isinstance(candidate, SatConfig)
+        if _hardware(candidate) not in [_hardware(d) for d in found]:
+            found.append(candidate)
+    return found
+
+
+def make_case(config: SatConfig, seed: int, number: int) -> Case:
+    """Case `number` of the run with that seed: one to three products with random stalls."""
+    rng = np.random.default_rng([seed, number])
+    all_designs = designs(config, seed)
+    # Every second case is the configuration itself.
+    which = 0 if number % 2 == 0 else int(rng.integers(len(all_designs)))
+    design = all_designs[which]
+    patterns = [p for p in _PATTERNS if design.group_size % p.m == 0]
+    products = []
+    for _ in range(int(rng.integers(1, 4))):
+        pattern = patterns[int(rng.integers(len(patterns)))]
+        mode = (
+            int(rng.integers(2))
+            if config.dataflow == "auto"
+            else (OS, WS)[["os", "ws"].index(config.dataflow)]
+        )
+        m = int(rng.integers(1, 3 * design.rows + 2))
+        n = int(rng.integers(1, 2 * design.cols + 2))
+        k = int(rng.integers(1, 4 * max(design.group_size, design.rows) + 2))
+        a = _operand(rng, (m, k), design.number)
+        b = _operand(rng, (k, n), design.number)
+        products.append(product(design, a, b, pattern, mode))
+    return Case(
+        number=number,
+        design=which,
+        products=products,
+        gaps=Gaps(**{port: _gaps(rng) for port in ("job", "a", "b", "z")}),
+    )
+
+
+def product(design: SatConfig, a: NDArray, b: NDArray, pattern: NMPattern, mode: int) -> Product:
+    """Z = A B with B pruned to `pattern`, as `design` runs it in `mode`."""
+    weights = b if pattern.dense else compress(b, pattern.n, pattern.m)
+    streams = gemm_streams(
+        a,
+        weights,
+        design.number,
+        mode=mode,
+        rows=design.rows,
+        cols=design.cols,
+        group=design.group_size,
+        psum_depth=design.psum_depth,
+    )
+    return Product(a=a, b=b, pattern=pattern, streams=streams)
+
+
+def _hardware(config: SatConfig) -> tuple[object, ...]:
+    return (config.rows, config.cols, config.group_size, config.psum_depth, config.format)
+
+
+def _operand(rng: np.random.Generator, shape: tuple[int, int], fmt: NumberFormat) -> NDArray:
+    """Random operands: mostly ordinary, some sparse, some made of the format's corner cases."""
+    style = rng.integers(4)
+    if not fmt.is_float:
+        values = rng.integers(-128, 128, shape)
+        if style == 0:
+            values = rng.choice([-128, -1, 0, 127], shape)
+        return (values * (rng.random(shape) < (0.4 if style == 1 else 1))).astype(np.int8)
+    if style == 0:  # any bit pattern: subnormals, infinities and NaN among them
+        return rng.integers(0, 1 << 16, shape).astype(np.uint16).view(np.float16)
+    values = rng.standard_normal(shape) * 2.0 ** rng.integers(-14, 8, shape)
+    if style == 1:
+        values *= rng.random(shape) < 0.4
+    if style == 2:  # gradients: around and below the least normal FP16
+        values *= 2.0**-14
+    return values.astype(np.float16)
+
+
+def _gaps(rng: np.random.Generator) -> NDArray[np.int64]:
+    """No stalls in a third of the ports, rare long ones in a third, many short ones in the rest."""
+    style = rng.integers(3)
+    length = int(rng.integers(5, 60))
+    if style == 0:
+        return np.zeros(1, np.int64)
+    if style == 1:
+        return np.where(rng.random(length) < 0.05, rng.integers(1, 40, length), 0)
+    return rng.integers(0, 4, length)
