@@ -24,7 +24,7 @@ from hwsim.dataflows.stce_feed import OperandStreams
 from hwsim.dataflows.stce_sim import Gaps, Timeline, timeline, values
 from hwsim.errors import UserError
 from hwsim.models.gemm import gemm, gemm_compact
-from hwsim.models.nm import compress
+from hwsim.models.nm import Compact
 from hwsim.verify_cases import Case, Product, designs, make_case
 
 __all__ = ["Failure", "Report", "run_products", "verify"]
@@ -197,10 +197,7 @@ def _expect(design: SatConfig, products: Iterable[Product], gaps: Gaps) -> _Expe
     beats, jobs, error = [], [], None
     for i, p in enumerate(products):
         z = values(p.streams, fmt)
-        if p.pattern.dense:
-            golden = gemm(p.a, p.b, fmt)
-        else:
-            golden = gemm_compact(p.a, compress(p.b, p.pattern.n, p.pattern.m), fmt)
+        golden = (gemm_compact if isinstance(p.b, Compact) else gemm)(p.a, p.b, fmt)
         if (fmt.bits(p.streams.gather(z)) != fmt.bits(golden)).any():
             error = error or f"product {i}: the simulator's values differ from the golden model's"
         beats.append(z)

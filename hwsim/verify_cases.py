@@ -12,7 +12,7 @@ from hwsim.dataflows.stce import OS, WS
 from hwsim.dataflows.stce_feed import OperandStreams, gemm_streams
 from hwsim.dataflows.stce_sim import Gaps
 from hwsim.models.formats import NumberFormat
-from hwsim.models.nm import NMPattern, compress
+from hwsim.models.nm import Compact, NMPattern, compress, nm_mask
 
 __all__ = ["Case", "Product", "designs", "make_case", "product"]
 
@@ -24,8 +24,7 @@ class Product:
     """One Z = A B of a case, with the streams that compute it."""
 
     a: NDArray
-    b: NDArray
-    pattern: NMPattern
+    b: NDArray | Compact
     streams: OperandStreams
 
 
@@ -49,8 +48,9 @@ class Case:
         names = {OS: "os", WS: "ws"}
         parts = []
         for p in self.products:
-            (m, k), n = p.a.shape, p.b.shape[1]
-            parts.append(f"{names[int(p.streams.jobs[0, 0])]} {p.pattern} m={m} n={n} k={k}")
+            pattern = p.b.pattern if isinstance(p.b, Compact) else "dense"
+            (m, k), n = p.a.shape, p.streams.shape[1]
+            parts.append(f"{names[int(p.streams.jobs[0, 0])]} {pattern} m={m} n={n} k={k}")
         return "; ".join(parts)
 
 
@@ -94,7 +94,7 @@ def make_case(config: SatConfig, seed: int, number: int) -> Case:
         k = int(rng.integers(1, 4 * max(design.group_size, design.rows) + 2))
         a = _operand(rng, (m, k), design.number)
         b = _operand(rng, (k, n), design.number)
-        products.append(product(design, a, b, pattern, mode))
+        products.append(product(design, a, b if pattern.dense else _prune(b, pattern), mode))
     return Case(
         number=number,
         design=which,
@@ -103,12 +103,11 @@ def make_case(config: SatConfig, seed: int, number: int) -> Case:
     )
 
 
-def product(design: SatConfig, a: NDArray, b: NDArray, pattern: NMPattern, mode: int) -> Product:
-    """Z = A B with B pruned to `pattern`, as `design` runs it in `mode`."""
-    weights = b if pattern.dense else compress(b, pattern.n, pattern.m)
+def product(design: SatConfig, a: NDArray, b: NDArray | Compact, mode: int) -> Product:
+    """Z = A B as `design` runs it in `mode`, with B dense or compact along k."""
     streams = gemm_streams(
         a,
-        weights,
+        b,
         design.number,
         mode=mode,
         rows=design.rows,
@@ -116,7 +115,7 @@ def product(design: SatConfig, a: NDArray, b: NDArray, pattern: NMPattern, mode:
         group=design.group_size,
         psum_depth=design.psum_depth,
     )
-    return Product(a=a, b=b, pattern=pattern, streams=streams)
+    return Product(a=a, b=b, streams=streams)
 
 
 def _hardware(config: SatConfig) -> tuple[object, ...]:
@@ -139,6 +138,12 @@ def _operand(rng: np.random.Generator, shape: tuple[int, int], fmt: NumberFormat
     if style == 2:  # gradients: around and below the least normal FP16
         values *= 2.0**-14
     return values.astype(np.float16)
+
+
+def _prune(b: NDArray, pattern: NMPattern) -> Compact:
+    """B compact; magnitudes compare as bit patterns, which orders NaN above infinity."""
+    size = b.view(np.uint16) & 0x7FFF if b.dtype == np.float16 else b
+    return compress(b, pattern.n, pattern.m, nm_mask(size, pattern.n, pattern.m, 0))
 
 
 def _gaps(rng: np.random.Generator) -> NDArray[np.int64]:
