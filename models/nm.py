@@ -17,7 +17,15 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MAX_M", "Compact", "NMPattern", "compress", "magnitude_mask", "nm_mask", "parse_pattern"]
+__all__ = [
+    "MAX_M",
+    "Compact",
+    "NMPattern",
+    "compress",
+    "magnitude_mask",
+    "nm_mask",
+    "parse_pattern",
+]
 
 MAX_M = 32
 """The longest group: an index of five bits."""
