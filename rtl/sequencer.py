@@ -78,7 +78,7 @@ class Sequencer(wiring.Component):
                 "first": Out(1),
                 "last": Out(1),
                 "load": Out(1),
-                "load_index": Out(range(rows)),
+                "load_index": Out(range(max(rows, 2))),
                 "swap": Out(1),
                 "idle": Out(1),
             }

@@ -136,7 +136,7 @@ def lint(verilog: str, top: str, waivers: Path | None = None) -> str:
         source.write_text(verilog, encoding="utf-8")
         command = [str(binary / "verilator"), "--lint-only", "-Wall", "--top-module", top]
         if waivers is not None:
-            command.append(str(waivers))
+            command.append(str(waivers.resolve()))
         done = subprocess.run(
             [*command, str(source)], capture_output=True, text=True, check=False, cwd=scratch
         )

@@ -154,7 +154,7 @@ class SparseArray(wiring.Component):
         # A tile drains in `rows` steps, from the step after its bottom row is done; row r takes
         # part in the first r + 1 of them. Tiles are at least `rows` steps apart.
         draining = Signal()
-        drain_step = Signal(range(rows))
+        drain_step = Signal(range(max(rows, 2)))
         with m.If(delay.en):
             with m.If(drain_step == rows - 1):
                 m.d.sync += draining.eq(0)
@@ -167,8 +167,10 @@ class SparseArray(wiring.Component):
             control = Signal(control_layout(), name=f"control{r}")
             m.d.comb += [
                 Cat(control.valid, control.first, control.last).eq(adds[r]),
-                control.shift.eq(draining & (drain_step <= r)),
-                control.load.eq(~seq.stationary | (loading & (load_index >= r))),
+                control.shift.eq(draining if r == rows - 1 else draining & (drain_step <= r)),
+                control.load.eq(
+                    ~seq.stationary | (loading if r == 0 else loading & (load_index >= r))
+                ),
                 control.swap.eq(swaps[r]),
             ]
             controls.append(control.as_value())
