@@ -46,19 +46,21 @@ class Parameter:
     Attributes:
         shape: the tensor's shape.
         make: returns the values, the same on every call.
+        trained: learned by gradient descent; not a statistic, an index or a shape.
     """
 
     shape: Shape
     make: Callable[[], NDArray]
+    trained: bool = True
 
     @property
     def size(self) -> int:
         return int(np.prod(self.shape, dtype=np.int64))
 
 
-def constant(values: NDArray) -> Parameter:
+def constant(values: NDArray, *, trained: bool = True) -> Parameter:
     """A parameter that holds its values."""
-    return Parameter(tuple(values.shape), lambda: values)
+    return Parameter(tuple(values.shape), lambda: values, trained)
 
 
 def seeded(
@@ -69,6 +71,7 @@ def seeded(
     fan_in: int = 0,
     fill: float | None = None,
     sparsity: float = 0.0,
+    trained: bool = True,
 ) -> Parameter:
     """A parameter made from (seed, name): He-normal for `fan_in` > 0, else filled with `fill`.
 
@@ -86,7 +89,7 @@ def seeded(
             values *= magnitude_mask(values, sparsity)
         return values
 
-    return Parameter(shape, make)
+    return Parameter(shape, make, trained)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +117,8 @@ class Network:
 
     @property
     def parameter_count(self) -> int:
-        """Elements of all parameters."""
-        return sum(p.size for p in self.parameters.values())
+        """Elements of all trained parameters."""
+        return sum(p.size for p in self.parameters.values() if p.trained)
 
     def value(self, name: str) -> NDArray:
         """A parameter's values.

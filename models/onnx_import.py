@@ -1,9 +1,9 @@
 """Imports any ONNX file made of the operators that `hwsim.models.ops` knows.
 
-Shapes are made concrete: the batch dimension by the caller, every other free dimension by the caller
-or by a stated default; then the graph is walked once, constants are folded (that is what most of a
-real file's shape arithmetic is), `If` with a known condition is inlined, and the shape of what is
-left is inferred node by node by `onnx`, with the constants known so far.
+Shapes are made concrete: the batch dimension by the caller, every other free dimension by the
+caller or by a stated default; then the graph is walked once, constants are folded (that is what
+most of a real file's shape arithmetic is), `If` with a known condition is inlined, and the shape
+of what is left is inferred node by node by `onnx`, with the constants known so far.
 """
 
 from __future__ import annotations
@@ -215,7 +215,11 @@ class _Importer:
         nodes = self._live(outputs)
         wanted = {name for node in nodes for name in node.inputs} | set(outputs)
         parameters: dict[str, Parameter] = {
-            name: constant(_wide(self.constants[name])) for name in wanted if name in self.constants
+            name: constant(
+                _wide(self.constants[name]), trained=self.constants[name].dtype.kind == "f"
+            )
+            for name in wanted
+            if name in self.constants
         }
         shapes = {name: self._shape(name) for name in self.types}
         shapes |= {name: p.shape for name, p in parameters.items()}

@@ -1,0 +1,222 @@
+"""From a network to the work that an accelerator does: matrix products and element-wise passes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from math import prod
+
+from hwsim.models.network import Network, Node
+from hwsim.models.ops import attr_ints
+from hwsim.models.ops_linear import WindowParameters, conv_transpose_pads, window_parameters
+from hwsim.models.work import ConvGeometry, Gemm, Vector, Work
+
+__all__ = ["lower"]
+
+_FREE = {
+    "Constant",
+    "Dropout",
+    "Expand",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Shape",
+    "Size",
+    "Squeeze",
+    "Unsqueeze",
+}
+"""Operators that rename data or repeat an address: no work."""
+
+_FUSABLE = {"BatchNormalization", "Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid"}
+"""Element-wise operators with constants only, done on a product's way out of the array."""
+
+_OPERATIONS = {"BatchNormalization": 2, "Softmax": 4, "LayerNormalization": 6, "Gelu": 8}
+"""Arithmetic operations an element where it is not one: scale and shift; maximum, subtract,
+exponent and divide; two passes of mean and variance, scale and shift; the erf polynomial."""
+
+
+def lower(network: Network) -> list[Work]:
+    """The network's work in order, for the batch that it was built with.
+
+    Raises:
+        ValueError: an operator that does products has a form that cannot be mapped.
+    """
+    work: list[Work] = []
+    first = True
+    fusable: set[str] = set()  # tensors that come straight from a product
+    readers: dict[str, int] = {}
+    for node in network.nodes:
+        for name in node.inputs:
+            readers[name] = readers.get(name, 0) + 1
+    for node in network.nodes:
+        gemms = _gemms(network, node)
+        if gemms:
+            if first and gemms[0].weights:
+                gemms = [replace(g, first=True) for g in gemms]
+                first = False
+            work += gemms
+            fusable.add(node.outputs[0])
+            continue
+        if node.op in _FREE:
+            if node.inputs and node.inputs[0] in fusable:
+                fusable.add(node.outputs[0])
+            continue
+        vector = _vector(network, node, fusable, readers)
+        if vector.fused:
+            fusable.add(node.outputs[0])
+        work.append(vector)
+    return work
+
+
+def _gemms(network: Network, node: Node) -> list[Gemm]:
+    shapes = network.shapes
+    if node.op == "Conv":
+        return [_conv(network, node)]
+    if node.op == "ConvTranspose":
+        batch, channels, *sizes = shapes[node.inputs[0]]
+        share, *kernel = shapes[node.inputs[1]][1:]
+        groups = int(node.attrs.get("group", 1))
+        conv_transpose_pads(node, sizes, kernel)  # refuses forms that are not supported
+        return [
+            Gemm(
+                layer=node.name,
+                op=node.op,
+                m=batch * prod(sizes),
+                n=share * prod(kernel),
+                k=channels // groups,
+                count=groups,
+                weights=node.inputs[1] in network.parameters,
+            )
+        ]
+    if node.op == "Gemm":
+        a, b = shapes[node.inputs[0]], shapes[node.inputs[1]]
+        k, m = (a[0], a[1]) if node.attrs.get("transA", 0) else (a[1], a[0])
+        n = b[0] if node.attrs.get("transB", 0) else b[1]
+        return [
+            Gemm(
+                layer=node.name,
+                op=node.op,
+                m=m,
+                n=n,
+                k=k,
+                weights=node.inputs[1] in network.parameters,
+            )
+        ]
+    if node.op == "MatMul":
+        return [_matmul(network, node)]
+    if node.op in ("LSTM", "GRU"):
+        return _recurrent(network, node)
+    return []
+
+
+def _conv(network: Network, node: Node) -> Gemm:
+    batch, _, *sizes = network.shapes[node.inputs[0]]
+    filters, inside, *kernel = network.shapes[node.inputs[1]]
+    groups = int(node.attrs.get("group", 1))
+    window = window_parameters(node, sizes, kernel)
+    return Gemm(
+        layer=node.name,
+        op=node.op,
+        m=batch * prod(window.out),
+        n=filters // groups,
+        k=prod(kernel) * inside,
+        count=groups,
+        weights=node.inputs[1] in network.parameters,
+        conv=_geometry(batch, inside, sizes, window) if len(sizes) <= 2 else None,
+    )
+
+
+def _geometry(
+    batch: int, channels: int, sizes: list[int], window: WindowParameters
+) -> ConvGeometry:
+    """A 1-D convolution is one row high."""
+
+    def two(values: tuple[int, ...], default: int) -> tuple[int, int]:
+        return (default, values[0]) if len(values) == 1 else (values[0], values[1])
+
+    h, w = two(tuple(sizes), 1)
+    kernel_h, kernel_w = two(window.kernel, 1)
+    stride_h, stride_w = two(window.strides, 1)
+    dilation_h, dilation_w = two(window.dilations, 1)
+    out_h, out_w = two(window.out, 1)
+    pads = window.pads if len(window.pads) == 2 else ((0, 0), window.pads[0])
+    return ConvGeometry(
+        batch=batch,
+        height=h,
+        width=w,
+        channels=channels,
+        kernel_h=kernel_h,
+        kernel_w=kernel_w,
+        stride_h=stride_h,
+        stride_w=stride_w,
+        dilation_h=dilation_h,
+        dilation_w=dilation_w,
+        pad_top=pads[0][0],
+        pad_left=pads[1][0],
+        pad_bottom=pads[0][1],
+        pad_right=pads[1][1],
+        out_h=out_h,
+        out_w=out_w,
+    )
+
+
+def _matmul(network: Network, node: Node) -> Gemm:
+    a, b = network.shapes[node.inputs[0]], network.shapes[node.inputs[1]]
+    trained = node.inputs[1] in network.parameters
+    k = a[-1]
+    n = b[-1] if len(b) > 1 else 1
+    rows = a[-2] if len(a) > 1 else 1
+    if len(b) <= 2:
+        return Gemm(layer=node.name, op=node.op, m=prod(a[:-1]) or 1, n=n, k=k, weights=trained)
+    lead = prod(network.shapes[node.outputs[0]][: -2 if len(a) > 1 else -1])
+    return Gemm(layer=node.name, op=node.op, m=rows, n=n, k=k, count=lead, weights=trained)
+
+
+def _recurrent(network: Network, node: Node) -> list[Gemm]:
+    time, batch, size = network.shapes[node.inputs[0]]
+    directions, gates, hidden = network.shapes[node.inputs[2]]
+    trained = node.inputs[1] in network.parameters
+    return [
+        Gemm(
+            layer=f"{node.name}.input",
+            op=node.op,
+            m=time * batch,
+            n=gates,
+            k=size,
+            count=directions,
+            weights=trained,
+        ),
+        Gemm(
+            layer=f"{node.name}.recurrent",
+            op=node.op,
+            m=batch,
+            n=gates,
+            k=hidden,
+            count=directions * time,
+            weights=trained,
+        ),
+    ]
+
+
+def _vector(network: Network, node: Node, fusable: set[str], readers: Mapping[str, int]) -> Vector:
+    inputs = [name for name in node.inputs if name]
+    moving = [name for name in inputs if name not in network.parameters]
+    elements_in = sum(prod(network.shapes[name]) for name in moving)
+    elements_out = sum(prod(network.shapes[name]) for name in node.outputs if name)
+    operations = elements_out * _OPERATIONS.get(node.op, 1)
+    if node.op in ("MaxPool", "AveragePool"):
+        operations = elements_out * prod(attr_ints(node, "kernel_shape", ()))
+    elif node.op.startswith(("Global", "Reduce")):
+        operations = elements_in
+    elif node.op in ("Transpose", "Concat", "Slice", "Gather", "Pad", "Split", "Tile"):
+        operations = 0
+    constants_only = len(moving) == 1 and node.op in _FUSABLE | {"Add", "Mul", "Sub", "Div"}
+    fused = constants_only and moving[0] in fusable and readers[moving[0]] == 1
+    return Vector(
+        layer=node.name,
+        op=node.op,
+        elements_in=elements_in,
+        elements_out=elements_out,
+        operations=operations,
+        fused=fused,
+    )
