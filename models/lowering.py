@@ -28,7 +28,9 @@ _FREE = {
 """Operators that rename data or repeat an address: no work."""
 
 _FUSABLE = {"BatchNormalization", "Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid"}
-"""Element-wise operators with constants only, done on a product's way out of the array."""
+"""Element-wise operators on one tensor, done on the way out of the product or pass before."""
+
+_ARITHMETIC = {"Add", "Div", "Mul", "Sub"}
 
 _OPERATIONS = {"BatchNormalization": 2, "Softmax": 4, "LayerNormalization": 6, "Gelu": 8}
 """Arithmetic operations an element where it is not one: scale and shift; maximum, subtract,
@@ -43,7 +45,7 @@ def lower(network: Network) -> list[Work]:
     """
     work: list[Work] = []
     first = True
-    fusable: set[str] = set()  # tensors that come straight from a product
+    fusable: set[str] = set()  # tensors that a product or an element-wise pass puts out
     readers: dict[str, int] = {}
     for node in network.nodes:
         for name in node.inputs:
@@ -62,7 +64,7 @@ def lower(network: Network) -> list[Work]:
                 fusable.add(node.outputs[0])
             continue
         vector = _vector(network, node, fusable, readers)
-        if vector.fused:
+        if vector.fused or node.op in _ARITHMETIC:
             fusable.add(node.outputs[0])
         work.append(vector)
     return work
@@ -194,6 +196,7 @@ def _recurrent(network: Network, node: Node) -> list[Gemm]:
             k=hidden,
             count=directions * time,
             weights=trained,
+            shared=directions == 1,
         ),
     ]
 
@@ -210,7 +213,7 @@ def _vector(network: Network, node: Node, fusable: set[str], readers: Mapping[st
         operations = elements_in
     elif node.op in ("Transpose", "Concat", "Slice", "Gather", "Pad", "Split", "Tile"):
         operations = 0
-    constants_only = len(moving) == 1 and node.op in _FUSABLE | {"Add", "Mul", "Sub", "Div"}
+    constants_only = len(moving) == 1 and node.op in _FUSABLE | _ARITHMETIC
     fused = constants_only and moving[0] in fusable and readers[moving[0]] == 1
     return Vector(
         layer=node.name,

@@ -53,6 +53,7 @@ class Gemm:
         count: how many products of this shape (channel groups, attention heads times batch, time
             steps of a recurrence).
         weights: B is a trained tensor, so it can be pruned along k.
+        shared: all `count` products have the same B (time steps of a recurrence).
         first: the network's first layer with weights, which N:M training leaves dense.
         conv: the window of A, None where A is a plain matrix.
     """
@@ -65,6 +66,7 @@ class Gemm:
     k: int
     count: int = 1
     weights: bool = True
+    shared: bool = False
     first: bool = False
     conv: ConvGeometry | None = None
 

@@ -1,0 +1,101 @@
+"""The Python interface: the same three things as the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.config import Accelerator, load_config
+from hwsim.errors import UserError
+from hwsim.result import Result
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hwsim.models.network import Network
+
+__all__ = ["generate", "simulate", "sweep"]
+
+PHASES = ("inference", "training")
+
+
+def simulate(
+    workload: str | Path | Network,
+    config: Accelerator | str | Path,
+    *,
+    overrides: Iterable[str] = (),
+    phase: str = "inference",
+    batch: int = 1,
+    seed: int = 0,
+    dims: Mapping[str, int] | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Result:
+    """Run a network on an accelerator, counts only: no tensor is touched.
+
+    Args:
+        workload: a name of the zoo, an `.onnx` file, or a network.
+        config: a configuration, a preset's name or a YAML file.
+        overrides: `KEY=VALUE` changes, for a name or file.
+        phase: `inference`.
+        batch: images, sequences or frames at once.
+        seed: of the zoo's weights; counts do not depend on it.
+        dims: sizes of an ONNX file's free dimensions.
+        progress: told (layers done, layers in all).
+
+    Raises:
+        UserError: bad input; one sentence.
+    """
+    from hwsim.engine import run
+    from hwsim.models.lowering import lower
+    from hwsim.workloads import load_network
+
+    if not isinstance(config, (str, Path)):
+        resolved = config
+    else:
+        resolved = load_config(config, overrides)
+    if phase not in PHASES:
+        raise UserError(f"--phase must be one of {', '.join(PHASES)}, but got {phase!r}")
+    if phase == "training":
+        raise UserError(
+            f"--phase training: {resolved.name} runs inference only in this version; "
+            "the backward and weight-update stages are not modelled yet"
+        )
+    network = load_network(workload, batch=batch, seed=seed, dims=dims)
+    try:
+        work = lower(network)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    return Result(
+        workload=network.name,
+        config=resolved,
+        phase=phase,
+        batch=batch,
+        seed=seed,
+        runs=tuple(run(work, resolved, progress)),
+        notes=network.notes,
+    )
+
+
+def generate(config: Accelerator | str | Path, *, overrides: Iterable[str] = ()) -> str:
+    """Synthesizable Verilog of a configuration.
+
+    Raises:
+        UserError: bad input, or there is no RTL for this kind of accelerator.
+    """
+    from hwsim.rtl.verilog import generate_verilog
+
+    if isinstance(config, (str, Path)):
+        config = load_config(config, overrides)
+    return generate_verilog(config)
+
+
+def sweep(spec: str | Path | Mapping[str, Any], folder: str | Path, **options: Any) -> pd.DataFrame:
+    """Run a sweep; see `hwsim.sweep.run_sweep`.
+
+    Raises:
+        UserError: bad input.
+    """
+    from hwsim.sweep import run_sweep
+
+    return run_sweep(spec, folder, **options)

@@ -1,0 +1,241 @@
+"""The command line: words, tables and exit codes; every command's work is elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hwsim.errors import UserError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="hwsim",
+    help="Simulate a network on a sparse accelerator, generate its Verilog, prove them equal, "
+    "sweep the design space.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Accel = Annotated[str, typer.Argument(help="Preset name or YAML file.", metavar="ACCEL")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Change a field; may be repeated."),
+]
+Out = Annotated[Path | None, typer.Option("--out", "-o", metavar="DIR", help="Write results here.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        import hwsim
+
+        print(hwsim.__version__)
+        raise typer.Exit
+
+
+@app.command("list")
+def list_command(json: Json = False) -> None:
+    """Workloads, accelerators and what each can do."""
+    from hwsim.config import load_config, preset_names
+    from hwsim.models.zoo import ZOO
+
+    data: dict[str, Any] = {
+        "workloads": {name: entry.description for name, entry in ZOO.items()},
+        "accelerators": {name: load_config(name).kind for name in preset_names()},
+        "rtl": ["sat"],
+    }
+    if json:
+        _print_json(data)
+        return
+    print("workloads (or any .onnx file):")
+    for name, text in data["workloads"].items():
+        print(f"  {name:14} {text}")
+    print("accelerators (or a YAML file):")
+    for name, kind in data["accelerators"].items():
+        what = "simulate, sweep, generate, verify" if kind in data["rtl"] else "simulate, sweep"
+        print(f"  {name:14} {what}")
+
+
+@app.command()
+def simulate(
+    workload: Annotated[str, typer.Argument(help="Zoo name or .onnx file.", metavar="WORKLOAD")],
+    accelerator: Annotated[
+        str, typer.Option("--accelerator", "-a", metavar="ACCEL", help="Preset or YAML file.")
+    ],
+    overrides: Overrides = None,
+    phase: Annotated[str, typer.Option(help="inference (training is not modelled yet).")] = (
+        "inference"
+    ),
+    batch: Annotated[int, typer.Option(help="Images, sequences or frames at once.")] = 1,
+    dim: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=SIZE", help="Size of a free dimension of an .onnx file."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the zoo's weights.")] = 0,
+    out: Out = None,
+    figures: Annotated[bool, typer.Option(help="Write figures with -o.")] = True,
+    json: Json = False,
+) -> None:
+    """Simulate a network layer by layer: cycles and their causes, traffic, energy, utilisation."""
+    from hwsim.api import simulate as run
+    from hwsim.terminal import progress
+
+    with progress("simulating") as tick:
+        result = run(
+            workload,
+            accelerator,
+            overrides=overrides or (),
+            phase=phase,
+            batch=batch,
+            seed=seed,
+            dims=_sizes(dim or []),
+            progress=tick,
+        )
+    if out is not None:
+        result.write(out, figures=figures)
+    if json:
+        print(result.to_json())
+        return
+    from hwsim.terminal import result_table
+
+    result_table(result)
+    for note in result.notes:
+        print(f"note: {note}", file=sys.stderr)
+    if out is not None:
+        print(f"results are in {out}", file=sys.stderr)
+
+
+@app.command()
+def generate(
+    accelerator: Accel,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Write files here.")],
+    overrides: Overrides = None,
+) -> None:
+    """Write Verilog, constraints, lint waivers, the configuration and a manifest."""
+    from hwsim.config import load_config
+    from hwsim.generate import write_design
+
+    for path in write_design(load_config(accelerator, overrides or ()), out):
+        print(path)
+
+
+@app.command()
+def verify(
+    accelerator: Accel,
+    overrides: Overrides = None,
+    cases: Annotated[int, typer.Option(help="How many random cases.")] = 100,
+    seed: Annotated[int, typer.Option(help="Makes the same cases again.")] = 0,
+    case: Annotated[int | None, typer.Option(help="Run just this case of the run.")] = None,
+    waves: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="With --case: write a VCD waveform.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Run random cases through the RTL: values and cycles against the golden model."""
+    from hwsim.config import load_config
+    from hwsim.verify import verify as run
+
+    if waves is not None and case is None:
+        raise UserError("--waves needs --case: a waveform is written for one case")
+    report = run(
+        load_config(accelerator, overrides or ()),
+        cases=cases,
+        seed=seed,
+        only=case,
+        waves=waves,
+        progress=lambda message: print(message, file=sys.stderr),
+    )
+    if json:
+        from dataclasses import asdict
+
+        _print_json(asdict(report))
+    else:
+        print(f"{report.passed} of {report.cases} cases: values and cycles equal")
+        print(f"{report.rtl_cycles:,} RTL cycles, {report.result_words:,} result words")
+        for line in report.designs:
+            print(f"  {line}")
+        print(f"build {report.seconds_build:.1f} s, run {report.seconds_run:.1f} s")
+    for failure in report.failures[:10]:
+        print(
+            f"case {failure.number} failed on {failure.config}: {failure.case}\n"
+            f"  {failure.what}\n"
+            f"  again: hwsim verify {accelerator} "
+            + " ".join(f"-s {o}" for o in overrides or ())
+            + f" --cases {cases} --seed {seed} --case {failure.number} --waves case.vcd",
+            file=sys.stderr,
+        )
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def sweep(
+    spec: Annotated[Path, typer.Argument(help="Sweep specification.", metavar="SPEC.yaml")],
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Write results here.")],
+    workers: Annotated[int, typer.Option(help="Processes; 0 is one for every core.")] = 0,
+    resume: Annotated[bool, typer.Option(help="Go on with an interrupted sweep.")] = False,
+    json: Json = False,
+) -> None:
+    """Run every point of a grid over any fields, durably, and plot the Pareto front."""
+    from hwsim.sweep import run_sweep, summarise
+    from hwsim.terminal import progress
+
+    with progress("sweeping") as tick:
+        frame = run_sweep(spec, out, workers=workers, resume=resume, progress=tick)
+    summary = summarise(frame)
+    if json:
+        _print_json(summary)
+        return
+    print(f"{summary['points']} points, {summary['failed']} failed, in {out}")
+    for row in summary["pareto"]:
+        print("  " + ", ".join(f"{key}={value}" for key, value in row.items()))
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(help="A folder of results.", metavar="DIR")],
+) -> None:
+    """Make figures and one self-contained HTML page from a folder of results."""
+    from hwsim.html import write_report
+
+    print(write_report(folder))
+
+
+def main() -> None:
+    """Entry point: a user error is one sentence on stderr and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"hwsim: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("hwsim: interrupted", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+def _sizes(entries: list[str]) -> dict[str, int]:
+    sizes = {}
+    for entry in entries:
+        name, _, size = entry.rpartition("=")
+        if not name or not size.isdigit() or int(size) < 1:
+            raise UserError(f"--dim must read NAME=SIZE with a size of at least 1, got {entry!r}")
+        sizes[name] = int(size)
+    return sizes
+
+
+def _print_json(data: Any) -> None:
+    import json as encoder
+
+    print(encoder.dumps(data, indent=2, allow_nan=False))

@@ -1,0 +1,255 @@
+"""The phase loop: a layer's buffer tiles one after the other, loads and stores behind the compute.
+
+All three on-chip memories are double-buffered. While the array works on a tile, DRAM brings the
+next one's operands and takes the last one's results; a phase lasts as long as the slower of the
+two. What the array waits beyond its own cycles is `stall_dram`; before the first tile is on chip
+it is `fill`; after the last step it is `drain` (the array's tail and the last store). So the parts
+sum to the layer's cycles, always.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from hwsim.dataflows.stce import OS
+from hwsim.memory import dram_cycles, input_bytes, run_bytes
+
+__all__ = ["ARRAY_FIELDS", "ROW_FIELDS", "layer_phases", "search"]
+
+PLAIN = 2
+"""Mode of the plain systolic array, whose cycles are not counted here: traffic only."""
+
+ARRAY_FIELDS = (
+    "mode", "rows", "cols", "psum_depth", "n_keep", "m_block", "index_bits", "dense"
+)  # fmt: skip
+"""What an `array` argument holds, all integers."""
+
+ROW_FIELDS = (
+    "compute", "stall_dram", "fill", "drain", "dram_read", "dram_write", "phases", "jobs"
+)  # fmt: skip
+"""What `layer_phases` returns, all integers."""
+
+
+@njit(cache=True)
+def _slots(k, n_keep, m_block, dense):  # pragma: no cover - compiled
+    return k if dense else -(-k // m_block) * n_keep
+
+
+@njit(cache=True)
+def _weight_bytes(k, n, array, size):  # pragma: no cover - compiled
+    """A tile of B with its indices, bytes."""
+    slots = _slots(k, array[4], array[5], array[7])
+    bits = 0 if array[7] else array[6]
+    return slots * n * size + -(-slots * n * bits // 8)
+
+
+@njit(cache=True)
+def _compute(m, n, k, first_k, array):  # pragma: no cover - compiled
+    """(cycles, jobs) of one buffer tile on the sparse array, as `hwsim.dataflows.stce`.
+
+    A tile of k that continues a unit tile (`first_k` False) adds steps to a job under way.
+    """
+    mode, rows, cols, depth = array[0], array[1], array[2], array[3]
+    slots = _slots(k, array[4], array[5], array[7])
+    column_tiles = -(-n // cols)
+    if mode == OS:
+        tiles = -(-m // rows) * column_tiles
+        if not first_k:
+            return tiles * slots, 0
+        return 1 + tiles * max(slots, rows), 1
+    folds = -(-slots // rows)
+    whole, rest = m // depth, m % depth
+    total, jobs = 0, 0
+    start = 1 + rows + 1 if first_k else 0
+    if whole:
+        total += start + whole * column_tiles * folds * max(depth, rows + 2)
+        jobs += 1
+    if rest:
+        total += start + column_tiles * folds * max(rest, rows + 2)
+        jobs += 1
+    return total, jobs if first_k else 0
+
+
+@njit(cache=True)
+def layer_phases(
+    m, n, k, count, shared, geometry, array, tile, dram, size, tail
+):  # pragma: no cover - compiled
+    """The parts of a layer's cycles and its traffic, `ROW_FIELDS`.
+
+    Args:
+        m, n, k, count, shared: the products, as in `Gemm`.
+        geometry: of `geometry_array`.
+        array: `ARRAY_FIELDS`.
+        tile: (tm, tn, tk, order), order 0 with m outside n, 1 with n outside m.
+        dram: (bytes a cycle, channels, latency, burst), float64.
+        size: bytes of an operand.
+        tail: cycles from the last step to the last result.
+    """
+    tm, tn, tk, order = tile[0], tile[1], tile[2], tile[3]
+    bandwidth, channels, latency = dram[0], int(dram[1]), int(dram[2])
+    burst = int(dram[3])
+    m_tiles, n_tiles, k_tiles = -(-m // tm), -(-n // tn), -(-k // tk)
+    outer, inner = (m_tiles, n_tiles) if order == 0 else (n_tiles, m_tiles)
+
+    compute = stall = read = written = phases = jobs = fill = 0
+    before = 0  # array cycles of the phase that this tile's loads run behind
+    leaving = 0  # bytes that the tile before the last one leaves to be stored in that phase
+    finished = 0  # bytes that the last tile leaves
+    a_m = a_k = b_n = b_k = -1  # the tiles of A and B on chip
+    for _ in range(count):
+        a_m = -1
+        if not shared:
+            b_n = -1
+        for i in range(outer):
+            for j in range(inner):
+                mi, ni = (i, j) if order == 0 else (j, i)
+                m0, m1 = mi * tm, min(m, (mi + 1) * tm)
+                wide = min(n, (ni + 1) * tn) - ni * tn
+                for ki in range(k_tiles):
+                    deep = min(k, (ki + 1) * tk) - ki * tk
+                    load = 0
+                    if mi != a_m or ki != a_k:
+                        runs, amount = input_bytes(geometry, m0, m1, deep, k, size)
+                        load += run_bytes(runs, amount, burst)
+                        a_m, a_k = mi, ki
+                    if ni != b_n or ki != b_k:
+                        load += run_bytes(1, _weight_bytes(deep, wide, array, size), burst)
+                        b_n, b_k = ni, ki
+                    steps, started = 0, 0
+                    if array[0] != PLAIN:
+                        steps, started = _compute(m1 - m0, wide, deep, ki == 0, array)
+                    busy = dram_cycles(load + leaving, bandwidth, channels, latency, burst)
+                    if phases == 0:
+                        fill = busy
+                    else:
+                        stall += max(0, busy - before)
+                    read += load
+                    written += leaving
+                    leaving, finished = finished, 0
+                    if ki == k_tiles - 1:
+                        runs = 1 if wide == n else m1 - m0
+                        finished = run_bytes(runs, (m1 - m0) * wide * size // runs, burst)
+                    compute += steps
+                    before = steps
+                    phases += 1
+                    jobs += started
+    busy = dram_cycles(leaving, bandwidth, channels, latency, burst)
+    stall += max(0, busy - before)
+    written += leaving + finished
+    drain = tail + dram_cycles(finished, bandwidth, channels, latency, burst)
+    return np.array([compute, stall, fill, drain, read, written, phases, jobs], np.int64)
+
+
+@njit(cache=True)
+def search(
+    m, n, k, count, shared, geometry, array, dram, size, accumulator, halves, unit_m, unit_n, step_k
+):  # pragma: no cover - compiled
+    """The tile (tm, tn, tk, order) with the least estimated cycles, then traffic.
+
+    tm and tn go through the unit tile times powers of two and the whole axis. k stays whole where
+    it fits; a chunked k streams through one unit tile of outputs, whose sums stay in the array.
+    Returns tm = 0 if nothing fits, with the memory that is too small (0 input, 1 weight, 2 output)
+    in tn.
+
+    Args:
+        halves: half of the input, weight and output buffer, bytes.
+        unit_m, unit_n: outputs that the array keeps at once.
+        step_k: what a chunk of k is a multiple of.
+    """
+    best = np.zeros(4, np.int64)
+    best_cycles, best_traffic = -1, -1
+    blocker = 0
+    tm = min(unit_m, m)
+    while True:
+        tn = min(unit_n, n)
+        while True:
+            tk = k
+            fits = 1
+            while True:
+                _, a_bytes = _largest_input(geometry, m, tm, tk, k, size)
+                if a_bytes > halves[0]:
+                    fits = 0
+                    blocker = 0
+                elif _weight_bytes(tk, tn, array, size) > halves[1]:
+                    fits = 0
+                    blocker = 1
+                elif tm * tn * accumulator > halves[2]:
+                    fits = 0
+                    blocker = 2
+                else:
+                    fits = 1
+                one = tm <= unit_m and tn <= unit_n
+                if fits or not one or tk <= step_k or blocker == 2:
+                    break
+                tk = max(step_k, -(-(tk // 2) // step_k) * step_k)
+            if fits:
+                for order in range(2):
+                    cycles, traffic = _estimate(
+                        m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram, size
+                    )
+                    better = best_cycles < 0 or cycles < best_cycles
+                    if better or (cycles == best_cycles and traffic < best_traffic):
+                        best_cycles, best_traffic = cycles, traffic
+                        best[0], best[1], best[2], best[3] = tm, tn, tk, order
+            if tn >= n:
+                break
+            tn = min(n, tn * 2)
+        if tm >= m:
+            break
+        tm = min(m, tm * 2)
+    if best_cycles < 0:
+        best[1] = blocker
+    return best
+
+
+@njit(cache=True)
+def _largest_input(geometry, m, tm, tk, k, size):  # pragma: no cover - compiled
+    """(runs, bytes) of the A tile from a few places: the first, one inside, the last."""
+    most = 0
+    for at in (0, (m // tm // 2) * tm, (m - 1) // tm * tm):
+        runs, amount = input_bytes(geometry, at, min(m, at + tm), tk, k, size)
+        most = max(most, runs * amount)
+    return 1, most
+
+
+@njit(cache=True)
+def _estimate(
+    m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram, size
+):  # pragma: no cover - compiled
+    """(cycles, traffic) of a tiling from one inner tile, without walking the phases."""
+    burst = int(dram[3])
+    m_tiles, n_tiles, k_tiles = -(-m // tm), -(-n // tn), -(-k // tk)
+    at = (m_tiles // 2) * tm if m_tiles > 1 else 0
+    at = min(at, max(0, m - tm))
+    runs, amount = input_bytes(geometry, at, min(m, at + tm), tk, k, size)
+    a_tile = run_bytes(runs, amount, burst)
+    b_tile = run_bytes(1, _weight_bytes(tk, tn, array, size), burst)
+    tiles = m_tiles * n_tiles * k_tiles
+    a_loads = b_loads = tiles
+    if k_tiles == 1:
+        if order == 0:
+            a_loads = m_tiles
+            b_loads = n_tiles if n_tiles == 1 else tiles
+        else:
+            b_loads = n_tiles
+            a_loads = m_tiles if m_tiles == 1 else tiles
+    b_all = count if not (shared and n_tiles == 1 and k_tiles == 1) else 1
+    z_runs = 1 if tn == n else m
+    z_all = (
+        run_bytes(z_runs, m * n * size // z_runs, burst)
+        if z_runs == 1
+        else (n_tiles * run_bytes(m, tn * size, burst))
+    )
+    traffic = count * (a_loads * a_tile + z_all) + b_all * b_loads * b_tile
+    moving = dram_cycles(traffic, dram[0], int(dram[1]), 0, burst)
+    moving += count * tiles * int(dram[2])
+    compute = 0
+    if array[0] != PLAIN:
+        steps, _ = _compute(tm, tn, tk, True, array)
+        compute = steps * count * tiles
+    first = dram_cycles(a_tile + b_tile, dram[0], int(dram[1]), int(dram[2]), burst)
+    last = dram_cycles(
+        run_bytes(1, tm * tn * size, burst), dram[0], int(dram[1]), int(dram[2]), burst
+    )
+    return max(compute, moving) + first + last, traffic

@@ -1,0 +1,194 @@
+"""The result of a simulation: layers as a DataFrame, a summary, files and figures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hwsim.config import Accelerator, dump_config
+from hwsim.engine import LayerRun
+from hwsim.files import make_folder, write_text
+from hwsim.models.work import Gemm
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+__all__ = ["LAYER_COLUMNS", "STALL_COLUMNS", "Result"]
+
+STALL_COLUMNS = ("issue", "array_idle", "stall_dram", "fill", "drain")
+"""The parts of a layer's cycles; they sum to `cycles`."""
+
+LAYER_COLUMNS = (
+    "layer", "stage", "op", "m", "n", "k", "count", "dataflow", "sparsity", "tile_m", "tile_n",
+    "tile_k", "cycles", *STALL_COLUMNS, "macs_dense", "macs_effective", "utilization",
+    "utilization_dense", "dram_read_bytes", "dram_write_bytes", "energy_pj", "energy_mac_pj",
+    "energy_vector_pj", "energy_buffer_pj", "energy_dram_pj",
+)  # fmt: skip
+"""Columns of `layers.csv`."""
+
+_ENERGY_PARTS = ("mac", "vector", "buffer", "dram")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a network did on an accelerator.
+
+    Attributes:
+        workload: its name.
+        config: the configuration, fully resolved.
+        phase, batch, seed: how it was run.
+        runs: one entry a layer and stage.
+        notes: what was chosen for the user, in sentences.
+    """
+
+    workload: str
+    config: Accelerator
+    phase: str
+    batch: int
+    seed: int
+    runs: tuple[LayerRun, ...]
+    notes: tuple[str, ...] = ()
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """One dictionary a layer and stage, `LAYER_COLUMNS`."""
+        return [_row(run, self.config) for run in self.runs]
+
+    @cached_property
+    def layers(self) -> pd.DataFrame:
+        """`rows` as a DataFrame."""
+        import pandas as pd
+
+        return pd.DataFrame(self.rows, columns=list(LAYER_COLUMNS))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Totals; the keys are a contract, see `summary.json` in the README.
+
+        `utilization` is kept multiply-accumulates over the array's own peak; `utilization_dense`
+        is dense ones over the peak that the pattern allows. Neither can pass 1.
+        """
+        import hwsim
+
+        total = _Totals(self.runs)
+        counters: Counter[str] = Counter()
+        for run in self.runs:
+            counters.update(run.counters)
+        pattern = self.config.pattern
+        return {
+            "workload": self.workload,
+            "accelerator": self.config.name,
+            "phase": self.phase,
+            "batch": self.batch,
+            "cycles": total.cycles,
+            "seconds": total.cycles / self.config.clock_hz,
+            "macs_dense": total.macs_dense,
+            "macs_effective": total.macs_effective,
+            "utilization": _share(total.macs_effective, self.config.pes * total.cycles),
+            "utilization_dense": _share(
+                total.macs_dense * pattern.n, self.config.pes * total.cycles * pattern.m
+            ),
+            "dram_read_bytes": total.dram_read_bytes,
+            "dram_write_bytes": total.dram_write_bytes,
+            "energy_pj": total.energy_pj,
+            "counters": dict(sorted(counters.items())),
+            "version": hwsim.__version__,
+            "seed": self.seed,
+            "notes": list(self.notes),
+        }
+
+    def to_json(self, *, layers: bool = True) -> str:
+        """The summary, with the layers' rows under `layers`, as one JSON object."""
+        data = self.summary | ({"layers": self.rows} if layers else {})
+        return json.dumps(data, indent=2, allow_nan=False)
+
+    def write(self, folder: str | Path, *, figures: bool = True) -> Path:
+        """Write summary.json, layers.csv, config.yaml and the figures (PNG and SVG).
+
+        Every file is written beside its place and renamed, so old results stay whole.
+
+        Raises:
+            UserError: the folder cannot be written or the disk is full.
+        """
+        path = make_folder(folder)
+        write_text(path / "config.yaml", dump_config(self.config))
+        write_text(path / "layers.csv", _csv(self.rows))
+        write_text(path / "summary.json", self.to_json(layers=False) + "\n")
+        if figures:
+            from hwsim.figures import write_figures
+
+            write_figures(self, path)
+        return path
+
+    def plot_cycles(self, axes: Axes | None = None) -> Axes:
+        """Cycles by layer, stacked by cause."""
+        from hwsim.figures import plot_cycles
+
+        return plot_cycles(self, axes)
+
+    def plot_utilization(self, axes: Axes | None = None) -> Axes:
+        """Issued and dense-equivalent utilisation by layer."""
+        from hwsim.figures import plot_utilization
+
+        return plot_utilization(self, axes)
+
+    def plot_roofline(self, axes: Axes | None = None) -> Axes:
+        """Layers under the roofs of the array and of DRAM."""
+        from hwsim.figures import plot_roofline
+
+        return plot_roofline(self, axes)
+
+    def plot_traffic(self, axes: Axes | None = None) -> Axes:
+        """DRAM bytes by layer, read and written."""
+        from hwsim.figures import plot_traffic
+
+        return plot_traffic(self, axes)
+
+
+class _Totals:
+    """Sums over the layers."""
+
+    def __init__(self, runs: Sequence[LayerRun]) -> None:
+        self.cycles = sum(r.cycles for r in runs)
+        self.macs_dense = sum(r.macs_dense for r in runs)
+        self.macs_effective = sum(r.macs_effective for r in runs)
+        self.dram_read_bytes = sum(r.dram_read_bytes for r in runs)
+        self.dram_write_bytes = sum(r.dram_write_bytes for r in runs)
+        self.energy_pj = sum(r.energy_pj for r in runs)
+
+
+def _row(run: LayerRun, config: Accelerator) -> dict[str, Any]:
+    work = run.work
+    shape = (work.m, work.n, work.k, work.count) if isinstance(work, Gemm) else (0, 0, 0, 1)
+    # a layer's own peak: a dense layer on a sparse array cannot skip
+    keep, block = (1, 1) if run.sparsity == "dense" else map(int, run.sparsity.split(":"))
+    peak = config.pes * run.cycles
+    values = (
+        work.layer, work.stage, work.op, *shape, run.dataflow, run.sparsity, *run.tile,
+        run.cycles, run.issue, run.array_idle, run.stall_dram, run.fill, run.drain,
+        run.macs_dense, run.macs_effective, _share(run.macs_effective, peak),
+        _share(run.macs_dense * keep, peak * block), run.dram_read_bytes, run.dram_write_bytes,
+        run.energy_pj, *(run.energy_parts_pj.get(part, 0.0) for part in _ENERGY_PARTS),
+    )  # fmt: skip
+    return dict(zip(LAYER_COLUMNS, values, strict=True))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _csv(rows: Sequence[dict[str, Any]]) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.DictWriter(text, LAYER_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,59 @@
+"""Event counters: one dotted name, a unit and a description, for kernels, reports and RTL alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["COUNTERS", "Counter", "counter"]
+
+
+@dataclass(frozen=True)
+class Counter:
+    """What a counter counts.
+
+    Attributes:
+        name: dotted, family.block.event; `engine`, `dram` and `buffer` belong to all families.
+        unit: of one count.
+        description: a phrase.
+    """
+
+    name: str
+    unit: str
+    description: str
+
+
+_ALL = (
+    Counter("sat.stce.mac", "MAC", "multiply-accumulates issued, kept weights and padding slots"),
+    Counter("sat.stce.job", "job", "descriptors accepted by the array's sequencer"),
+    Counter("sat.stce.step", "cycle", "steps in which operands of a product enter the array"),
+    Counter("systolic.array.mac", "MAC", "multiply-accumulates issued"),
+    Counter("systolic.array.fold", "fold", "times the array is filled"),
+    Counter("systolic.array.step", "cycle", "cycles in which a fold's operands stream"),
+    Counter("engine.mac_dense", "MAC", "multiply-accumulates of the dense products"),
+    Counter("engine.mac_effective", "MAC", "multiply-accumulates whose weight is kept"),
+    Counter("engine.vector_op", "op", "element-wise operations outside the array"),
+    Counter("engine.array_idle", "cycle", "array cycles without new operands: skew, short tiles"),
+    Counter("engine.stall_dram", "cycle", "cycles in which the array waits for DRAM"),
+    Counter("engine.fill", "cycle", "cycles before the first tile of a layer is on chip"),
+    Counter("engine.drain", "cycle", "cycles after a layer's last step until its result is stored"),
+    Counter("buffer.input_read", "byte", "activations read from the input buffer"),
+    Counter("buffer.weight_read", "byte", "weights and indices read from the weight buffer"),
+    Counter("buffer.output_write", "byte", "results written to the output buffer"),
+    Counter("buffer.dma", "byte", "bytes moved between buffers and DRAM"),
+    Counter("dram.read", "byte", "bytes read from DRAM, whole bursts"),
+    Counter("dram.write", "byte", "bytes written to DRAM, whole bursts"),
+)
+
+COUNTERS: dict[str, Counter] = {c.name: c for c in _ALL}
+"""Counters by name."""
+
+
+def counter(name: str) -> Counter:
+    """The counter of that name.
+
+    Raises:
+        ValueError: there is none; a kernel or report uses a name that is not registered.
+    """
+    if name not in COUNTERS:
+        raise ValueError(f"there is no counter {name!r}")
+    return COUNTERS[name]
