@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _PARTS = {
-    "issue": ("array busy", "#3b6ea5"),
+    "issue": ("busy", "#3b6ea5"),
     "array_idle": ("array idle (skew, short tiles)", "#a9c4e0"),
     "stall_dram": ("waiting for DRAM", "#d1495b"),
     "fill": ("first load", "#edae49"),
@@ -52,7 +52,7 @@ def plot_cycles(result: Result, axes: Axes | None = None) -> Axes:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlabel("cycles")
     axes.set_title(f"{_title(result)}: {result.summary['cycles']:,} cycles")
-    axes.legend(loc="upper right", fontsize=8, framealpha=0.9)
+    _legend_below(axes, len(rows), 5)
     return axes
 
 
@@ -80,7 +80,7 @@ def plot_utilization(result: Result, axes: Axes | None = None) -> Axes:
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("utilisation")
     axes.set_title(f"{_title(result)}: {result.summary['utilization']:.1%} of the array's peak")
-    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -_legend_drop(len(rows))), fontsize=8)
+    _legend_below(axes, len(rows), 2)
     return axes
 
 
@@ -109,7 +109,7 @@ def plot_roofline(result: Result, axes: Axes | None = None) -> Axes:
             f"{bandwidth / 1e9:.1f} GB/s",
             (low, low * bandwidth),
             textcoords="offset points",
-            xytext=(8, 14),
+            xytext=(16, -2),
             fontsize=8,
         )
     else:
@@ -128,6 +128,7 @@ def plot_roofline(result: Result, axes: Axes | None = None) -> Axes:
         axes.scatter(*zip(*group, strict=True), s=28, alpha=0.75, color=colour, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    axes.set_ylim(top=2 * peak)
     axes.set_xlabel("kept MACs a byte of DRAM traffic")
     axes.set_ylabel("kept MACs a second")
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -150,7 +151,7 @@ def plot_traffic(result: Result, axes: Axes | None = None) -> Axes:
     axes.xaxis.set_major_formatter(EngFormatter(unit="B", sep=" "))
     axes.set_xlabel("DRAM traffic, whole bursts")
     axes.set_title(f"{_title(result)}: {(sum(reads) + sum(writes)) / 1e6:,.1f} MB")
-    axes.legend(loc="upper right", fontsize=8)
+    _legend_below(axes, len(rows), 2)
     return axes
 
 
@@ -180,13 +181,18 @@ def render(figure: Any, kind: str) -> bytes:
     return data.getvalue()
 
 
+def _height(rows: int) -> float:
+    return max(3.5, min(1.2 + 0.19 * rows, 16))
+
+
 def _axes(rows: int) -> Axes:
     # Figure without pyplot: no global state, no display
-    return Figure(figsize=(9, max(3.5, min(1.2 + 0.19 * rows, 16)))).add_subplot()
+    return Figure(figsize=(9, _height(rows))).add_subplot()
 
 
-def _legend_drop(rows: int) -> float:
-    return 0.9 / max(3.5, min(1.2 + 0.19 * rows, 16)) + 0.06
+def _legend_below(axes: Axes, rows: int, columns: int) -> None:
+    drop = 0.6 / _height(rows)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -drop), fontsize=8, ncols=columns)
 
 
 def _name_rows(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
