@@ -30,11 +30,14 @@ __all__ = [
     "SystolicConfig",
     "dump_config",
     "load_config",
+    "parse_yaml",
     "preset_names",
     "preset_text",
     "replace",
+    "sentence",
 ]
 
+_KINDS = ("systolic", "sat")
 _PE_LIMIT = 1024
 """Rows or columns of an array at most; counts of one layer then stay far inside 64 bits."""
 
@@ -239,7 +242,7 @@ def load_config(accelerator: str | Path, overrides: Iterable[str] = ()) -> Accel
             raise UserError(f"cannot read configuration {source}: {reason}") from None
     else:
         text = preset_text(source)
-    data = _parse_yaml(text, source)
+    data = parse_yaml(text, source)
     for override in overrides:
         _apply(data, override)
     return _validate(data, source)
@@ -262,7 +265,12 @@ def dump_config(config: Accelerator) -> str:
     return yaml.safe_dump(config.model_dump(), sort_keys=False)
 
 
-def _parse_yaml(text: str, source: str) -> dict[str, Any]:
+def parse_yaml(text: str, source: str) -> dict[str, Any]:
+    """A YAML mapping; `2:8` is text, as in YAML 1.2.
+
+    Raises:
+        UserError: malformed, or not a mapping.
+    """
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
@@ -300,22 +308,28 @@ def _validate(data: dict[str, Any], source: str) -> Accelerator:
     try:
         return _ADAPTER.validate_python(data)
     except ValidationError as error:
-        raise UserError(_sentence(error, data, source)) from None
+        first = error.errors(include_url=False)[0]
+        if first["type"] in ("union_tag_not_found", "union_tag_invalid"):
+            rule = f"must be one of {', '.join(_KINDS)}"
+            raise UserError(f"kind: {rule} in {source}, but got {data.get('kind')!r}") from None
+        raise UserError(sentence(error, source, _fields_at(data, first["loc"]))) from None
 
 
-def _sentence(error: ValidationError, data: dict[str, Any], source: str) -> str:
-    """The first broken rule as `path: rule, but got value`."""
+def sentence(error: ValidationError, source: str, known: list[str]) -> str:
+    """The first broken rule as one sentence: path of the field, rule, value got.
+
+    Args:
+        error: what pydantic says.
+        source: the file or object, for rules that have no field.
+        known: the fields where an unknown one was given.
+    """
     first = error.errors(include_url=False)[0]
-    kinds = ("systolic", "sat")
-    path = ".".join(str(p) for p in first["loc"] if p not in kinds) or source
+    path = ".".join(str(p) for p in first["loc"] if p not in _KINDS) or source
     got, kind = first["input"], first["type"]
     if kind == "extra_forbidden":
-        known = ", ".join(_fields_at(data, first["loc"]))
-        return f"{path}: there is no such field; those here are {known}"
+        return f"{path}: there is no such field; those here are {', '.join(known)}"
     if kind == "missing":
         return f"{path}: this field is required in {source}"
-    if kind in ("union_tag_not_found", "union_tag_invalid"):
-        return f"kind: must be one of {', '.join(kinds)} in {source}, but got {data.get('kind')!r}"
     if kind == "value_error":
         message = str(first["ctx"]["error"])
         return message if path == source else f"{path}: {message}"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
+from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
 from hwsim.config import Accelerator, SatConfig
@@ -15,7 +16,7 @@ from hwsim.errors import UserError
 from hwsim.rtl.pe import ProcessingElement
 from hwsim.rtl.stce import PE_MODULE, SparseArray
 
-__all__ = ["component_verilog", "generate_verilog", "top_name"]
+__all__ = ["component_verilog", "generate_verilog", "ports", "top_name"]
 
 
 def top_name(config: Accelerator) -> str:
@@ -36,15 +37,22 @@ def generate_verilog(config: Accelerator) -> str:
         )
     parts = {
         PE_MODULE: ProcessingElement(config.number, config.group_size),
-        top_name(config): SparseArray(
-            config.number,
-            rows=config.rows,
-            cols=config.cols,
-            group=config.group_size,
-            psum_depth=config.psum_depth,
-        ),
+        top_name(config): _array(config),
     }
     return _header(config) + component_verilog(parts)
+
+
+def ports(config: SatConfig) -> dict[str, dict[str, int | str]]:
+    """The top's stream ports: direction, width of the payload in bits."""
+    found: dict[str, dict[str, int | str]] = {}
+    for name, member in _array(config).signature.members.items():
+        if member.is_signature:
+            width = Shape.cast(member.signature.members["payload"].shape).width
+            side = "output" if member.flow is wiring.Out else "input"
+            found[name] = {"direction": side, "payload_bits": width}
+        else:
+            found[name] = {"direction": "output", "bits": Shape.cast(member.shape).width}
+    return found
 
 
 def component_verilog(parts: dict[str, wiring.Component]) -> str:
@@ -61,6 +69,16 @@ def component_verilog(parts: dict[str, wiring.Component]) -> str:
         return yosys.run(["-q", "-"], script)
     except YosysError as error:  # our own RTL is wrong: not the user's mistake
         raise RuntimeError(f"Yosys refused the design: {error}") from error
+
+
+def _array(config: SatConfig) -> SparseArray:
+    return SparseArray(
+        config.number,
+        rows=config.rows,
+        cols=config.cols,
+        group=config.group_size,
+        psum_depth=config.psum_depth,
+    )
 
 
 def _header(config: Accelerator) -> str:

@@ -1,0 +1,62 @@
+"""Writes a design's files: Verilog, clock constraint, lint waivers, configuration, manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from hwsim.config import Accelerator, dump_config
+from hwsim.files import make_folder, write_text
+
+__all__ = ["manifest", "write_design"]
+
+
+def write_design(config: Accelerator, folder: str | Path) -> list[Path]:
+    """Write the design into `folder` and return the files.
+
+    Raises:
+        UserError: there is no RTL for this kind, or the folder cannot be written.
+    """
+    from hwsim.rtl.verilog import generate_verilog, top_name
+
+    verilog = generate_verilog(config)
+    path = make_folder(folder)
+    top = top_name(config)
+    texts = {
+        f"{top}.v": verilog,
+        f"{top}.sdc": _constraints(config),
+        "lint.vlt": (resources.files("hwsim.rtl") / "lint.vlt").read_text(encoding="utf-8"),
+        "config.yaml": dump_config(config),
+        "manifest.json": json.dumps(manifest(config, verilog), indent=2) + "\n",
+    }
+    for name, text in texts.items():
+        write_text(path / name, text)
+    return [path / name for name in texts]
+
+
+def manifest(config: Accelerator, verilog: str) -> dict[str, Any]:
+    """What a build script needs to know of a design: version, configuration, ports, hash."""
+    import hwsim
+    from hwsim.rtl.verilog import ports, top_name
+
+    return {
+        "version": hwsim.__version__,
+        "top": top_name(config),
+        "clock": {"port": "clk", "hz": config.clock_hz},
+        "reset": {"port": "rst", "active": "high", "synchronous": True},
+        "ports": ports(config),
+        "sha256": hashlib.sha256(verilog.encode()).hexdigest(),
+        "config": config.model_dump(),
+    }
+
+
+def _constraints(config: Accelerator) -> str:
+    period = 1e9 / config.clock_hz
+    return (
+        f"# {config.name}: the configured clock of {config.clock_hz / 1e6:g} MHz, a goal for the\n"
+        "# tools and not a measured frequency.\n"
+        f"create_clock -name clk -period {period:.3f} [get_ports clk]\n"
+    )

@@ -1,0 +1,169 @@
+"""One self-contained HTML page from a folder of results: no script, no network."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import html
+import json
+from pathlib import Path
+from typing import Any
+
+from hwsim.errors import UserError
+from hwsim.files import write_text
+
+__all__ = ["write_report"]
+
+_STYLE = """
+body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;color:#222}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}
+table{border-collapse:collapse;font-size:.8rem;width:100%;display:block;overflow-x:auto}
+th,td{padding:.2rem .55rem;border-bottom:1px solid #ddd;text-align:right;white-space:nowrap}
+th{position:sticky;top:0;background:#f4f6f8}td:first-child,th:first-child{text-align:left}
+img{max-width:100%}pre{background:#f4f6f8;padding:.8rem;overflow-x:auto;font-size:.8rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1.2rem}dd{margin:0}
+"""
+_SHOWN = (
+    "workload", "accelerator", "phase", "batch", "cycles", "seconds", "macs_dense",
+    "macs_effective", "utilization", "utilization_dense", "dram_read_bytes", "dram_write_bytes",
+    "energy_pj", "version",
+)  # fmt: skip
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write `report.html` beside the results and return its path.
+
+    Works on the output of `simulate -o` (figures are made again from its files where they are
+    missing) and of `sweep -o`.
+
+    Raises:
+        UserError: the folder holds neither.
+    """
+    path = Path(folder)
+    if (path / "summary.json").exists():
+        page = _simulation(path)
+    elif (path / "results.csv").exists():
+        page = _sweep(path)
+    else:
+        raise UserError(f"{path} holds no results: neither summary.json nor results.csv is there")
+    target = path / "report.html"
+    write_text(target, page)
+    return target
+
+
+def _simulation(path: Path) -> str:
+    summary = _json(path / "summary.json")
+    config = _text(path / "config.yaml")
+    if not all((path / f"{name}.png").exists() for name in _FIGURES):
+        _figures_again(path, summary)
+    title = f"{summary['workload']} on {summary['accelerator']}"
+    facts = "".join(
+        f"<dt>{html.escape(name)}</dt><dd>{_value(summary[name])}</dd>"
+        for name in _SHOWN
+        if name in summary
+    )
+    notes = "".join(f"<p>{html.escape(note)}</p>" for note in summary.get("notes", []))
+    counters = "".join(
+        f"<tr><td>{html.escape(name)}</td><td>{_value(value)}</td></tr>"
+        for name, value in summary["counters"].items()
+    )
+    return _page(
+        title,
+        f"<dl>{facts}</dl>{notes}"
+        + "".join(_image(path / f"{name}.png", name) for name in _FIGURES)
+        + f"<h2>Layers</h2>{_table(path / 'layers.csv')}"
+        + f"<h2>Counters</h2><table>{counters}</table>"
+        + f"<h2>Configuration</h2><pre>{html.escape(config)}</pre>",
+    )
+
+
+def _sweep(path: Path) -> str:
+    spec = _text(path / "sweep.yaml")
+    return _page(
+        f"sweep {path.name}",
+        _image(path / "pareto.png", "Pareto front")
+        + f"<h2>Points</h2>{_table(path / 'results.csv')}"
+        + f"<h2>Specification</h2><pre>{html.escape(spec)}</pre>",
+    )
+
+
+_FIGURES = ("cycles", "utilization", "roofline", "traffic")
+
+
+def _figures_again(path: Path, summary: dict[str, Any]) -> None:
+    """Figures of a run that was written without them, from its configuration."""
+    from hwsim.api import simulate
+    from hwsim.figures import write_figures
+
+    result = simulate(
+        summary["workload"],
+        path / "config.yaml",
+        phase=summary["phase"],
+        batch=summary["batch"],
+        seed=summary["seed"],
+    )
+    write_figures(result, path)
+
+
+def _page(title: str, body: str) -> str:
+    name = html.escape(title)
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{name}</title>'
+        f"<style>{_STYLE}</style></head><body><h1>{name}</h1>{body}</body></html>\n"
+    )
+
+
+def _image(path: Path, name: str) -> str:
+    if not path.exists():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<h2>{name}</h2><img alt="{name}" src="data:image/png;base64,{data}">'
+
+
+def _table(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", newline="") as handle:
+            rows = list(csv.reader(handle))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
+    if not rows:
+        return ""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
+    body = "".join(
+        "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+    )
+    return f"<table><tr>{head}</tr>{body}</table>"
+
+
+def _cell(text: str) -> str:
+    try:
+        return _value(int(text))
+    except ValueError:
+        pass
+    try:
+        return _value(float(text))
+    except ValueError:
+        return html.escape(text)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return html.escape(str(value))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads(_text(path))
+    except ValueError as error:
+        raise UserError(f"{path} is not valid JSON: {error}") from None
+    return data
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from None
