@@ -26,16 +26,29 @@ from amaranth.hdl import (
 )
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from hwsim.models.formats import NumberFormat
 from hwsim.rtl.pe import PE_LATENCY, control_layout
 from hwsim.rtl.sequencer import Sequencer, job_layout
 
-__all__ = ["PE_MODULE", "SparseArray"]
+__all__ = ["PE_MODULE", "SparseArray", "array_members"]
 
 PE_MODULE = "stce_pe"
 """Name of the module that every PE is an instance of; `hwsim.rtl.verilog` writes it once."""
+
+
+def array_members(fmt: NumberFormat, rows: int, cols: int, group: int) -> dict[str, Member]:
+    """The ports of a `SparseArray`."""
+    index_bits = max(1, (group - 1).bit_length())
+    pair = data.StructLayout({"value": fmt.operand_bits, "index": index_bits})
+    return {
+        "job": In(stream.Signature(job_layout())),
+        "a": In(stream.Signature(data.ArrayLayout(group * fmt.operand_bits, rows))),
+        "b": In(stream.Signature(data.ArrayLayout(pair, cols))),
+        "z": Out(stream.Signature(data.ArrayLayout(fmt.accumulator_bits, cols))),
+        "idle": Out(1),
+    }
 
 
 class SparseArray(wiring.Component):
@@ -76,16 +89,7 @@ class SparseArray(wiring.Component):
         self.group = group
         self.psum_depth = psum_depth
         self.index_bits = max(1, (group - 1).bit_length())
-        pair = data.StructLayout({"value": fmt.operand_bits, "index": self.index_bits})
-        super().__init__(
-            {
-                "job": In(stream.Signature(job_layout())),
-                "a": In(stream.Signature(data.ArrayLayout(group * fmt.operand_bits, rows))),
-                "b": In(stream.Signature(data.ArrayLayout(pair, cols))),
-                "z": Out(stream.Signature(data.ArrayLayout(fmt.accumulator_bits, cols))),
-                "idle": Out(1),
-            }
-        )
+        super().__init__(array_members(fmt, rows, cols, group))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -14,7 +14,7 @@ from amaranth.lib import wiring
 from hwsim.config import Accelerator, SatConfig
 from hwsim.errors import UserError
 from hwsim.rtl.pe import ProcessingElement
-from hwsim.rtl.stce import PE_MODULE, SparseArray
+from hwsim.rtl.stce import PE_MODULE, SparseArray, array_members
 
 __all__ = ["component_verilog", "generate_verilog", "ports", "top_name"]
 
@@ -37,7 +37,13 @@ def generate_verilog(config: Accelerator) -> str:
         )
     parts = {
         PE_MODULE: ProcessingElement(config.number, config.group_size),
-        top_name(config): _array(config),
+        top_name(config): SparseArray(
+            config.number,
+            rows=config.rows,
+            cols=config.cols,
+            group=config.group_size,
+            psum_depth=config.psum_depth,
+        ),
     }
     return _header(config) + component_verilog(parts)
 
@@ -45,7 +51,8 @@ def generate_verilog(config: Accelerator) -> str:
 def ports(config: SatConfig) -> dict[str, dict[str, int | str]]:
     """The top's stream ports: direction, width of the payload in bits."""
     found: dict[str, dict[str, int | str]] = {}
-    for name, member in _array(config).signature.members.items():
+    members = array_members(config.number, config.rows, config.cols, config.group_size)
+    for name, member in members.items():
         if member.is_signature:
             width = Shape.cast(member.signature.members["payload"].shape).width
             side = "output" if member.flow is wiring.Out else "input"
@@ -69,16 +76,6 @@ def component_verilog(parts: dict[str, wiring.Component]) -> str:
         return yosys.run(["-q", "-"], script)
     except YosysError as error:  # our own RTL is wrong: not the user's mistake
         raise RuntimeError(f"Yosys refused the design: {error}") from error
-
-
-def _array(config: SatConfig) -> SparseArray:
-    return SparseArray(
-        config.number,
-        rows=config.rows,
-        cols=config.cols,
-        group=config.group_size,
-        psum_depth=config.psum_depth,
-    )
 
 
 def _header(config: Accelerator) -> str:
