@@ -112,9 +112,8 @@ def build(verilog: str, top: str, *, waves: bool = False) -> Build:
         if (folder / top).exists():
             return Build(top, folder, reused=True)
         # Made under another name, so that an interrupted build is never taken for a whole one.
-        scratch = folder.with_name(f"{key}.{os.getpid()}")
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f"{key}.", dir=folder.parent))
         try:
             _compile(scratch, verilog, top, waves)
             shutil.rmtree(folder, ignore_errors=True)
@@ -165,7 +164,7 @@ def _compile(folder: Path, verilog: str, top: str, waves: bool) -> None:
             waves=waves,
             log_file=log,
         )
-    except subprocess.CalledProcessError as error:
+    except RuntimeError as error:  # cocotb's runner: a command ended with an error
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-30:])
         raise RuntimeError(f"the build of {top} failed:\n{tail}") from error
     _share_runtime(folder, shared)
@@ -175,16 +174,17 @@ def _compile(folder: Path, verilog: str, top: str, waves: bool) -> None:
 
 
 def _share_runtime(folder: Path, shared: Path) -> None:
-    if not shared.exists():
-        scratch = shared.with_name(f"{shared.name}.{os.getpid()}")
-        scratch.mkdir(parents=True, exist_ok=True)
-        for name in _RUNTIME_OBJECTS:
-            if (folder / name).exists():
-                shutil.copy2(folder / name, scratch / name)
-        try:
-            scratch.rename(shared)
-        except OSError:  # another process was first
-            shutil.rmtree(scratch, ignore_errors=True)
+    """Keep the runtime's objects of a build for the next ones; threads and processes may race."""
+    if shared.exists():
+        return
+    scratch = Path(tempfile.mkdtemp(prefix=f"{shared.name}.", dir=shared.parent))
+    for name in _RUNTIME_OBJECTS:
+        if (folder / name).exists():
+            shutil.copy2(folder / name, scratch / name)
+    try:
+        scratch.rename(shared)
+    except OSError:  # another build was first
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _runner() -> Any:

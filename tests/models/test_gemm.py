@@ -80,7 +80,9 @@ def test_special_values():
 
 def test_operands_are_rounded_or_refused():
     assert np.isinf(FP16.operand(np.array([1e6], np.float32))[0])
-    with pytest.raises(ValueError, match=r"int8 operands must lie in -128\.\.127, but got 0\.\.200"):
+    with pytest.raises(
+        ValueError, match=r"int8 operands must lie in -128\.\.127, but got 0\.\.200"
+    ):
         INT8.operand([0, 200])
     with pytest.raises(ValueError, match="format must be one of fp16, int8, but got 'fp8'"):
         number_format("fp8")

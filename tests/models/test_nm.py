@@ -111,6 +111,6 @@ def test_parse_pattern():
     ],
 )
 def test_errors_name_the_rule_and_the_value(call, text):
-    with pytest.raises(ValueError, match=".") as caught:
+    with pytest.raises(ValueError) as caught:
         call()
     assert text in str(caught.value)
