@@ -24,15 +24,19 @@ def _optional(inputs: Inputs, position: int) -> Any:
 
 
 def _check(node: Node, inputs: Inputs) -> None:
-    if node.attrs.get("activations") or "clip" in node.attrs or node.attrs.get("layout", 0):
-        given = [str(a) for a in node.attrs.get("activations", [])]
-        usual = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}[node.op]
-        if given != usual * max(1, len(given) // len(usual)) or "clip" in node.attrs:
-            raise ValueError(
-                f"{node.name}: {node.op} with activations {given} or clip is unsupported"
-            )
-        if node.attrs.get("layout", 0):
-            raise ValueError(f"{node.name}: {node.op} with layout=1 is not supported")
+    """Refuse the forms that are not computed here.
+
+    Raises:
+        ValueError: other activations, clipping, batch-first layout or ragged sequences.
+    """
+    given = [str(a) for a in node.attrs.get("activations", [])]
+    usual = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}[node.op]
+    if given and given != usual * (len(given) // len(usual)):
+        raise ValueError(f"{node.name}: {node.op} with activations {given} is not supported")
+    for name in ("clip", "layout", "input_forget"):
+        if node.attrs.get(name, 0):
+            value = node.attrs[name]
+            raise ValueError(f"{node.name}: {node.op} with {name}={value} is not supported")
     lengths = _optional(inputs, 4)
     if lengths is not None and (np.asarray(lengths) != inputs[0].shape[0]).any():
         raise ValueError(f"{node.name}: {node.op} with ragged sequence_lens is not supported")
