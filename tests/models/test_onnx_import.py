@@ -14,7 +14,6 @@ from hwsim.models.lowering import lower
 from hwsim.models.onnx_import import UnsupportedOperator, load_onnx
 from hwsim.models.work import Gemm
 
-
 onnxruntime.set_default_logger_severity(4)
 
 
