@@ -1,0 +1,155 @@
+"""The generated Verilog: lint, structure, and that the bench notices a fault."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+
+import hwsim.rtl
+from hwsim import verify as verification
+from hwsim.config import load_config
+from hwsim.errors import UserError
+from hwsim.models.formats import FP16
+from hwsim.rtl import verilog as verilog_room
+from hwsim.rtl.pe import ProcessingElement
+from hwsim.rtl.simulator import build, lint
+from hwsim.rtl.stce import SparseArray
+from hwsim.rtl.verilog import generate_verilog, ports, top_name
+from hwsim.verify_cases import designs, make_case
+
+WAIVERS = Path(hwsim.rtl.__file__).with_name("lint.vlt")
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["rows=8", "cols=8"],
+        ["rows=8", "cols=8", "format=int8"],
+        ["rows=1", "cols=1", "group=1", "sparsity=dense", "format=int8"],
+        ["rows=3", "cols=5", "sparsity=4:16", "psum_depth=2"],
+    ],
+    ids=" ".join,
+)
+def test_lint_is_clean_with_the_waivers(overrides):
+    config = load_config("sat", overrides)
+    text = generate_verilog(config)
+    assert lint(text, top_name(config), WAIVERS) == ""
+
+
+def test_lint_still_sees_real_faults():
+    text = generate_verilog(load_config("sat", ["rows=1", "cols=1"]))
+    broken = text.replace("  assign idle = ", "  assign nothing = ", 1)
+    assert broken != text
+    assert "%" in lint(broken, "sat_top", WAIVERS)
+
+
+def test_same_configuration_same_verilog():
+    config = load_config("sat", ["rows=2", "cols=2"])
+    assert generate_verilog(config) == generate_verilog(config)
+
+
+def test_ports_follow_the_configuration():
+    config = load_config("sat", ["rows=4", "cols=6", "sparsity=4:16", "format=int8"])
+    found = ports(config)
+    assert found["a"]["payload_bits"] == 4 * 16 * 8
+    assert found["b"]["payload_bits"] == 6 * (8 + 4)
+    assert found["z"]["payload_bits"] == 6 * 32
+
+
+@pytest.mark.xdist_group("rtl-fault")
+def test_a_fault_in_the_rtl_is_found_and_located(monkeypatch):
+    """A seeded bug in the drain: one bit of a control word; the report names cycle and seed."""
+    config = load_config("sat", ["rows=2", "cols=2", "format=int8"])
+    whole = generate_verilog
+
+    def faulty(design):
+        text = whole(design)
+        start = text.index("module stce_pe(")
+        line = next(n for n in text[start:].splitlines() if "assign link_out" in n)
+        head, tail = line.split("?")
+        left, right = tail.rstrip(";").split(":")
+        return text[:start] + text[start:].replace(line, f"{head}? {right} : {left};", 1)
+
+    monkeypatch.setattr(verilog_room, "generate_verilog", faulty)
+    report = verification.verify(config, cases=2, seed=3)
+    assert report.passed == 0
+    assert report.failures[0].what.startswith("cycle ")
+    assert "expected" in report.failures[0].what
+    assert report.failures[0].config == "rows=2 cols=2 group=8 psum_depth=512 format=int8"
+
+
+@pytest.mark.xdist_group("rtl-fault")
+def test_a_late_result_is_found(monkeypatch):
+    """A wrong cycle count in the simulator is as visible as one in the RTL."""
+    from hwsim.dataflows import stce_sim
+
+    config = load_config("sat", ["rows=2", "cols=2", "format=int8"])
+    monkeypatch.setattr(verification, "timeline", _one_late(stce_sim.timeline))
+    report = verification.verify(config, cases=2, seed=3)
+    assert report.passed == 0
+    assert "came, expected in cycle" in report.failures[0].what
+
+
+def _one_late(function):
+    def late(*args, **kwargs):
+        line = function(*args, **kwargs)
+        line.z_cycles[-1] += 1
+        return line
+
+    return late
+
+
+@pytest.mark.xdist_group("rtl-fault")
+def test_waveform_of_one_case(tmp_path):
+    config = load_config("sat", ["rows=2", "cols=2", "format=int8"])
+    report = verification.verify(config, cases=3, seed=3, only=0, waves=tmp_path / "case.vcd")
+    assert report.ok
+    assert report.cases == 1
+    assert "$var" in (tmp_path / "case.vcd").read_text()
+
+
+def test_cases_follow_from_the_seed():
+    config = load_config("sat", ["rows=4", "cols=4"])
+    assert str(make_case(config, 7, 3)) == str(make_case(config, 7, 3))
+    assert str(make_case(config, 7, 3)) != str(make_case(config, 8, 3))
+    seen = {str(make_case(config, 7, n)) for n in range(50)}
+    text = "; ".join(seen)
+    assert len(seen) == 50
+    for word in ("os ", "ws ", "dense", "1:2", "2:4", "2:8", "4:16"):
+        assert word in text
+    shapes = designs(config, 7)
+    assert shapes[0] == config
+    assert shapes[1].group_size == 16
+    assert shapes[2].psum_depth == 4
+
+
+def test_builds_are_reused(tmp_path, monkeypatch):
+    module = (
+        "module tiny(input clk, input a, output reg z); always @(posedge clk) z <= a; endmodule"
+    )
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path / "cache"))
+    assert not build(module, "tiny").reused
+    assert build(module, "tiny").reused
+    with pytest.raises(RuntimeError, match="the build of broken failed"):
+        build("module broken(", "broken")
+
+
+def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    monkeypatch.setenv("HWSIM_CACHE", str(blocked))
+    with pytest.raises(UserError, match="set HWSIM_CACHE to a folder that can"):
+        build("module tiny(input clk); endmodule", "tiny")
+
+
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
+def test_components_check_their_arguments():
+    with pytest.raises(ValueError, match="group >= 1 must hold, but got 0"):
+        ProcessingElement(FP16, 0)
+    with pytest.raises(ValueError, match="rows >= 1 must hold, but got 0"):
+        SparseArray(FP16, rows=0, cols=1, group=1, psum_depth=2)
+    with pytest.raises(ValueError, match="psum_depth >= 2 must hold, but got 1"):
+        SparseArray(FP16, rows=1, cols=1, group=1, psum_depth=1)
+    gc.collect()  # the refused components warn that they are unused: here, not in another test
