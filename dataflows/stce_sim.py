@@ -82,9 +82,12 @@ def timeline(
     if not np.isin(jobs[:, 0], (OS, WS)).all() or (jobs[:, 1:] < 1).any():
         raise ValueError("a job needs mode 0 or 1 and counts of at least 1")
     given = gaps or Gaps()
-    lists = [_gap_list(name, getattr(given, name)) for name in ("job", "a", "b", "z")]
+    gap_job, gap_a, gap_b, gap_z = (
+        _gap_list(name, getattr(given, name)) for name in ("job", "a", "b", "z")
+    )
     z_cycles = np.zeros(result_beats(jobs, rows), np.int64)
-    counts = _timeline(jobs, rows, cols, flush_steps(rows, cols), *lists, z_cycles)
+    flush = flush_steps(rows, cols)
+    counts = _timeline(jobs, rows, cols, flush, gap_job, gap_a, gap_b, gap_z, z_cycles)
     cycles, steps, stall_a, stall_b, stall_z, wait_job = (int(c) for c in counts)
     return Timeline(
         cycles=cycles,

@@ -125,7 +125,8 @@ def plot_roofline(result: Result, axes: Axes | None = None) -> Axes:
     for colour, (name, group) in zip(
         ("#d1495b", "#3b6ea5", "#66a182"), points.items(), strict=False
     ):
-        axes.scatter(*zip(*group, strict=True), s=28, alpha=0.75, color=colour, label=name)
+        intensity, speed = zip(*group, strict=True)
+        axes.scatter(intensity, speed, s=28, alpha=0.75, color=colour, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(top=2 * peak)

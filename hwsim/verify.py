@@ -197,7 +197,10 @@ def _expect(design: SatConfig, products: Iterable[Product], gaps: Gaps) -> _Expe
     beats, jobs, error = [], [], None
     for i, p in enumerate(products):
         z = values(p.streams, fmt)
-        golden = (gemm_compact if isinstance(p.b, Compact) else gemm)(p.a, p.b, fmt)
+        if isinstance(p.b, Compact):
+            golden = gemm_compact(p.a, p.b, fmt)
+        else:
+            golden = gemm(p.a, p.b, fmt)
         if (fmt.bits(p.streams.gather(z)) != fmt.bits(golden)).any():
             error = error or f"product {i}: the simulator's values differ from the golden model's"
         beats.append(z)

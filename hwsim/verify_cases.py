@@ -126,17 +126,17 @@ def _operand(rng: np.random.Generator, shape: tuple[int, int], fmt: NumberFormat
     """Random operands: mostly ordinary, some sparse, some made of the format's corner cases."""
     style = rng.integers(4)
     if not fmt.is_float:
-        values = rng.integers(-128, 128, shape)
+        integers = rng.integers(-128, 128, shape)
         if style == 0:
-            values = rng.choice([-128, -1, 0, 127], shape)
-        return (values * (rng.random(shape) < (0.4 if style == 1 else 1))).astype(np.int8)
+            integers = rng.choice([-128, -1, 0, 127], shape)
+        return (integers * (rng.random(shape) < (0.4 if style == 1 else 1))).astype(np.int8)
     if style == 0:  # any bit pattern: subnormals, infinities and NaN among them
         return rng.integers(0, 1 << 16, shape).astype(np.uint16).view(np.float16)
     values = rng.standard_normal(shape) * 2.0 ** rng.integers(-14, 8, shape)
     if style == 1:
-        values *= rng.random(shape) < 0.4
+        values = np.where(rng.random(shape) < 0.4, values, 0)
     if style == 2:  # gradients: around and below the least normal FP16
-        values *= 2.0**-14
+        values = values * 2.0**-14
     return values.astype(np.float16)
 
 

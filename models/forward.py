@@ -134,7 +134,9 @@ def forward(
                         values.pop(name, None)
     if keep:
         return values
-    return {name: _argument(network, values, name) for name in network.outputs}
+    return {
+        name: values[name] if name in values else network.value(name) for name in network.outputs
+    }
 
 
 def _argument(network: Network, values: Mapping[str, NDArray], name: str) -> NDArray | None:

@@ -186,15 +186,13 @@ def compress(b: NDArray, n: int, m: int, mask: NDArray[np.bool_] | None = None) 
         raise ValueError(f"mask and matrix must have one shape, but got {mask.shape} and {b.shape}")
     k, columns = b.shape
     groups = pattern.groups(k)
-    kept = np.zeros((groups * m, columns), dtype=bool)
-    kept[:k] = mask
-    kept = kept.reshape(groups, m, columns)
+    kept = np.zeros((groups, m, columns), dtype=bool)
+    kept.reshape(-1, columns)[:k] = mask
     most = int(kept.sum(axis=1).max(initial=0))
     if most > n:
         raise ValueError(f"a group of {m} may keep at most {n}, but the mask keeps {most}")
-    padded = np.zeros((groups * m, columns), dtype=b.dtype)
-    padded[:k] = b
-    padded = padded.reshape(groups, m, columns)
+    padded = np.zeros((groups, m, columns), dtype=b.dtype)
+    padded.reshape(-1, columns)[:k] = b
     order = np.argsort(~kept, axis=1, kind="stable")[:, :n]  # kept ones first, by index
     held = np.take_along_axis(kept, order, axis=1)
     values = np.where(held, np.take_along_axis(padded, order, axis=1), b.dtype.type(0))

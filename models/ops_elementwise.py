@@ -93,7 +93,8 @@ def _variadic(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]
 
 @operator("Where")
 def _where(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
-    return [np.where(inputs[0], inputs[1], inputs[2])]
+    condition, x, y = inputs
+    return [np.asarray(np.where(condition, x, y))]
 
 
 @operator("LeakyRelu", "Elu", "HardSigmoid", "PRelu")

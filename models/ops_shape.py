@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.models.network import Node
-from hwsim.models.ops import Context, Inputs, attr_ints, axes_of, operator
+from hwsim.models.ops import Context, Inputs, axes_of, operator
 
 __all__: list[str] = []
+
+_ROUNDINGS: dict[str, Callable[[NDArray], NDArray]] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda v: np.ceil(v - 0.5),
+    "round_prefer_ceil": lambda v: np.floor(v + 0.5),
+}
+"""ONNX's `nearest_mode`."""
 
 
 @operator("Reshape")
@@ -187,12 +195,7 @@ def _resize(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
         )
         at = np.arange(size)
         where = at / scale if transform == "asymmetric" else (at + 0.5) / scale - 0.5
-        index = {
-            "floor": np.floor,
-            "ceil": np.ceil,
-            "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-            "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-        }[rounding](where)
+        index = _ROUNDINGS[rounding](where)
         x = np.take(x, np.clip(index, 0, x.shape[axis] - 1).astype(np.int64), axis=axis)
     return [x]
 
@@ -201,11 +204,7 @@ def _resize(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
 def _depth_to_space(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     x = inputs[0]
     b, c, h, w = x.shape
-    s = (
-        int(attr_ints(node, "blocksize", [node.attrs["blocksize"]])[0])
-        if isinstance(node.attrs["blocksize"], (list, tuple))
-        else int(node.attrs["blocksize"])
-    )
+    s = int(node.attrs["blocksize"])
     if str(node.attrs.get("mode", "DCR")) == "DCR":
         y = x.reshape(b, s, s, c // (s * s), h, w).transpose(0, 3, 4, 1, 5, 2)
     else:

@@ -16,7 +16,7 @@ from cocotb.triggers import RisingEdge
 async def run_vectors(dut: Any) -> None:
     """Row i of the cases [n, 2] goes in at an edge; its result is read two edges on."""
     cases = np.load(os.environ["HWSIM_CASES"])
-    cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
+    Clock(dut.clk, 10, unit="ns").start()
     dut.rst.value = 0
     edge = RisingEdge(dut.clk)
     results = []

@@ -91,7 +91,7 @@ class _Sink:
 async def run_cases(dut: Any) -> None:
     """Every case from reset: words in, words out, until all results came or time is up."""
     cases = pickle.loads(Path(os.environ["HWSIM_CASES"]).read_bytes())
-    cocotb.start_soon(Clock(dut.clk, _CLOCK_NS, unit="ns").start())
+    Clock(dut.clk, _CLOCK_NS, unit="ns").start()
     results = [await _run(dut, case) for case in cases]
     Path(os.environ["HWSIM_RESULTS"]).write_bytes(pickle.dumps(results))
 
@@ -104,7 +104,7 @@ async def _run(dut: Any, case: dict[str, Any]) -> dict[str, Any]:
     await edge
     await edge
     dut.rst.value = 0
-    ports = [*sources, sink]
+    ports: list[_Source | _Sink] = [*sources, sink]
     for port in ports:
         port.drive()
     cycle = 0

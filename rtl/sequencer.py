@@ -15,7 +15,7 @@ __all__ = ["FOLD_BITS", "LENGTH_BITS", "TILE_BITS", "Mode", "Sequencer", "job_la
 TILE_BITS, FOLD_BITS, LENGTH_BITS, WORD_BITS = 24, 16, 17, 6
 
 
-class Mode(enum.Enum, shape=1):
+class Mode(enum.Enum, shape=1):  # type: ignore[call-arg] # the shape is for Amaranth's metaclass
     """Which operand stays in the array."""
 
     OUTPUT_STATIONARY = 0

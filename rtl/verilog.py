@@ -30,11 +30,7 @@ def generate_verilog(config: Accelerator) -> str:
     Raises:
         UserError: there is no RTL for this kind of accelerator.
     """
-    if not isinstance(config, SatConfig):
-        raise UserError(
-            f"kind: there is RTL for sat only, but {config.name} is a {config.kind} "
-            "(a model of published simulators' conventions)"
-        )
+    config = _with_rtl(config)
     parts = {
         PE_MODULE: ProcessingElement(config.number, config.group_size),
         top_name(config): SparseArray(
@@ -48,8 +44,13 @@ def generate_verilog(config: Accelerator) -> str:
     return _header(config) + component_verilog(parts)
 
 
-def ports(config: SatConfig) -> dict[str, dict[str, int | str]]:
-    """The top's stream ports: direction, width of the payload in bits."""
+def ports(config: Accelerator) -> dict[str, dict[str, int | str]]:
+    """The top's stream ports: direction, width of the payload in bits.
+
+    Raises:
+        UserError: there is no RTL for this kind of accelerator.
+    """
+    config = _with_rtl(config)
     found: dict[str, dict[str, int | str]] = {}
     members = array_members(config.number, config.rows, config.cols, config.group_size)
     for name, member in members.items():
@@ -76,6 +77,15 @@ def component_verilog(parts: dict[str, wiring.Component]) -> str:
         return yosys.run(["-q", "-"], script)
     except YosysError as error:  # our own RTL is wrong: not the user's mistake
         raise RuntimeError(f"Yosys refused the design: {error}") from error
+
+
+def _with_rtl(config: Accelerator) -> SatConfig:
+    if not isinstance(config, SatConfig):
+        raise UserError(
+            f"kind: there is RTL for sat only, but {config.name} is a {config.kind} "
+            "(a model of published simulators' conventions)"
+        )
+    return config
 
 
 def _header(config: Accelerator) -> str:
