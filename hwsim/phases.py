@@ -145,7 +145,8 @@ def layer_phases(
 def search(
     m, n, k, count, shared, geometry, array, dram, size, accumulator, halves, unit_m, unit_n, step_k
 ):  # pragma: no cover - compiled
-    """The tile (tm, tn, tk, order) with the least estimated cycles, then traffic.
+    """The tile (tm, tn, tk, order): of those within 1 % of the fewest estimated cycles, the one
+    with the least traffic, because energy is spent on traffic long before cycles are.
 
     tm and tn go through the unit tile times powers of two and the whole axis. k stays whole where
     it fits; a chunked k streams through one unit tile of outputs, whose sums stay in the array.
@@ -158,59 +159,73 @@ def search(
         step_k: what a chunk of k is a multiple of.
     """
     best = np.zeros(4, np.int64)
-    best_cycles, best_traffic = -1, -1
+    limit, chosen_cycles, chosen_traffic = -1, -1, -1
     blocker = 0
-    tm = min(unit_m, m)
-    while True:
-        tn = min(unit_n, n)
+    for second in range(2):
+        tm = min(unit_m, m)
         while True:
-            tk = k
-            fits = 1
+            tn = min(unit_n, n)
             while True:
-                _, a_bytes = _largest_input(geometry, m, tm, tk, k, size)
-                if a_bytes > halves[0]:
-                    fits = 0
-                    blocker = 0
-                elif _weight_bytes(tk, tn, array, size) > halves[1]:
-                    fits = 0
-                    blocker = 1
-                elif tm * tn * accumulator > halves[2]:
-                    fits = 0
-                    blocker = 2
+                tk, blocked = _fitting_k(
+                    tm, tn, m, k, geometry, array, size, accumulator, halves, unit_m, unit_n, step_k
+                )
+                if tk == 0:
+                    blocker = blocked
                 else:
-                    fits = 1
-                one = tm <= unit_m and tn <= unit_n
-                if fits or not one or tk <= step_k or blocker == 2:
+                    for order in range(2):
+                        cycles, traffic = _estimate(
+                            m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram, size
+                        )
+                        if not second:
+                            if limit < 0 or cycles < limit:
+                                limit = cycles
+                            continue
+                        if cycles * 100 > limit * 101:
+                            continue
+                        better = chosen_traffic < 0 or traffic < chosen_traffic
+                        if better or (traffic == chosen_traffic and cycles < chosen_cycles):
+                            chosen_cycles, chosen_traffic = cycles, traffic
+                            best[0], best[1], best[2], best[3] = tm, tn, tk, order
+                if tn >= n:
                     break
-                tk = max(step_k, -(-(tk // 2) // step_k) * step_k)
-            if fits:
-                for order in range(2):
-                    cycles, traffic = _estimate(
-                        m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram, size
-                    )
-                    better = best_cycles < 0 or cycles < best_cycles
-                    if better or (cycles == best_cycles and traffic < best_traffic):
-                        best_cycles, best_traffic = cycles, traffic
-                        best[0], best[1], best[2], best[3] = tm, tn, tk, order
-            if tn >= n:
+                tn = min(n, tn * 2)
+            if tm >= m:
                 break
-            tn = min(n, tn * 2)
-        if tm >= m:
+            tm = min(m, tm * 2)
+        if limit < 0:
+            best[1] = blocker
             break
-        tm = min(m, tm * 2)
-    if best_cycles < 0:
-        best[1] = blocker
     return best
 
 
 @njit(cache=True)
+def _fitting_k(
+    tm, tn, m, k, geometry, array, size, accumulator, halves, unit_m, unit_n, step_k
+):  # pragma: no cover - compiled
+    """(the longest k of a tile that fits, 0), or (0, the memory that is too small)."""
+    tk = k
+    while True:
+        if _largest_input(geometry, m, tm, tk, k, size) > halves[0]:
+            blocker = 0
+        elif _weight_bytes(tk, tn, array, size) > halves[1]:
+            blocker = 1
+        elif tm * tn * accumulator > halves[2]:
+            return 0, 2
+        else:
+            return tk, 0
+        if tm > unit_m or tn > unit_n or tk <= step_k:
+            return 0, blocker
+        tk = max(step_k, -(-(tk // 2) // step_k) * step_k)
+
+
+@njit(cache=True)
 def _largest_input(geometry, m, tm, tk, k, size):  # pragma: no cover - compiled
-    """(runs, bytes) of the A tile from a few places: the first, one inside, the last."""
+    """Bytes of the A tile, the most of a few places: the first, one inside, the last."""
     most = 0
     for at in (0, (m // tm // 2) * tm, (m - 1) // tm * tm):
         runs, amount = input_bytes(geometry, at, min(m, at + tm), tk, k, size)
         most = max(most, runs * amount)
-    return 1, most
+    return most
 
 
 @njit(cache=True)
