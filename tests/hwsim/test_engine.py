@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from hwsim.config import load_config, replace
-from hwsim.dataflows.stce import OS, WS, gemm_cycles
+from hwsim.dataflows.stce import OS, WS, gemm_cycles, gemm_jobs, tail_cycles
 from hwsim.dataflows.stce_feed import gemm_streams
 from hwsim.dataflows.stce_sim import timeline
 from hwsim.engine import pattern_of, run, run_layer
@@ -156,6 +156,34 @@ def test_a_layer_that_fits_takes_the_array_s_own_cycles(mode, m, n, k):
         FP16, mode=mode, rows=4, cols=4, group=4, psum_depth=8,
     )  # fmt: skip
     assert timeline(streams.jobs, rows=4, cols=4).cycles == law
+
+
+@pytest.mark.parametrize("mode", [OS, WS])
+@given(m=st.integers(1, 120), n=st.integers(1, 40), k=st.integers(1, 60))
+def test_a_tiled_layer_takes_the_cycles_of_its_jobs_on_the_stepped_array(mode, m, n, k):
+    """Every buffer tile is one or two jobs; the sequencer is stepped through all of them."""
+    config = sat(
+        f"dataflow={'os' if mode == OS else 'ws'}", "dram.bytes_per_cycle=null",
+        "dram.latency_cycles=0", "sparsity=2:4", "buffers.input_bytes=4096",
+        "buffers.weight_bytes=1024", "buffers.output_bytes=1024",
+    )  # fmt: skip
+    r = run_layer(Gemm(layer="g", op="Gemm", m=m, n=n, k=k), config)
+    tm, tn, tk = r.tile
+    assume(tk == k)  # a chunked k is part of one job and steps like a whole one
+    slots = k if k < 4 else ceil(k / 4) * 2
+    heights = [min(tm, m - i) for i in range(0, m, tm)]
+    widths = [min(tn, n - j) for j in range(0, n, tn)]
+    # the loop order moves jobs, and the last tile of either order is the same
+    jobs = [
+        (mode, *job, 4)
+        for height in heights
+        for width in widths
+        for job in gemm_jobs(mode, height, width, slots, 4, 4, 8)
+    ]
+    line = timeline(np.array(jobs), rows=4, cols=4)
+    idle_after_the_last = r.cycles - line.cycles  # results of a short ws fold leave early
+    assert idle_after_the_last == max(0, -tail_cycles(mode, jobs[-1][3], 4, 4))
+    assert r.counters["sat.stce.job"] == len(jobs)
 
 
 def test_small_layer_by_hand():
