@@ -152,8 +152,10 @@ def simulate(
     wide_a[:, :k] = a
     wide_b = fmt.operand(slots).astype(fmt.accumulator_dtype)
     z = np.zeros((a.shape[0], slots.shape[1]), fmt.accumulator_dtype)
-    kernel = {"os": _os, "ws": _ws, "is": _is}[dataflow]
-    events = kernel(wide_a, wide_b, picks, rows, cols, rows if drain else 0, z)
+    if dataflow == "os":
+        events = _os(wide_a, wide_b, picks, rows, cols, rows if drain else 0, z)
+    else:
+        events = _stationary(wide_a, wide_b, picks, rows, cols, dataflow == "is", z)
     names = (
         "folds", "cycles", "macs", "a_reads", "b_reads", "psum_reads", "psum_writes", "z_writes"
     )  # fmt: skip
@@ -187,62 +189,38 @@ def _os(a, b, picks, rows, cols, drain, z):  # pragma: no cover - compiled
 
 
 @njit(cache=True)
-def _ws(a, b, picks, rows, cols, drain, z):  # pragma: no cover - compiled
+def _stationary(a, b, picks, rows, cols, hold_a, z):  # pragma: no cover - compiled
+    """Weight stationary, or with `hold_a` input stationary: rows of the array hold slots of k.
+
+    One operand is held, a column for each n (weights) or m (inputs); the other streams past it.
+    """
     m, (k, n) = a.shape[0], b.shape
-    folds = total = macs = a_reads = b_reads = psum_reads = psum_writes = z_writes = 0
-    for n0 in range(0, n, cols):
+    width, length = (m, n) if hold_a else (n, m)
+    folds = total = macs = held = streamed = psum_reads = psum_writes = z_writes = 0
+    for c0 in range(0, width, cols):
         for k0 in range(0, k, rows):
-            r_used, c_used = min(rows, k - k0), min(cols, n - n0)
-            total += rows  # the weights move in
-            b_reads += r_used * c_used
-            for t in range(rows + cols + m - 2):
+            r_used, c_used = min(rows, k - k0), min(cols, width - c0)
+            total += rows  # the held operand moves in
+            held += r_used * c_used
+            for t in range(rows + cols + length - 2):
                 total += 1
                 for r in range(r_used):
-                    if 0 <= t - r < m:
-                        a_reads += 1
+                    if 0 <= t - r < length:
+                        streamed += 1
                     for c in range(c_used):
-                        i = t - r - c
-                        if 0 <= i < m:
+                        at = t - r - c
+                        if 0 <= at < length:
                             s = k0 + r
+                            i, j = (c0 + c, at) if hold_a else (at, c0 + c)
+                            z[i, j] += a[i, picks[s, j]] * b[s, j]
+                            macs += 1
                             if r == 0 and k0 > 0:
                                 psum_reads += 1
-                            z[i, n0 + c] += a[i, picks[s, n0 + c]] * b[s, n0 + c]
-                            macs += 1
                             if r == r_used - 1:
                                 if k0 + rows < k:
                                     psum_writes += 1
                                 else:
                                     z_writes += 1
             folds += 1
-    return folds, total - 1, macs, a_reads, b_reads, psum_reads, psum_writes, z_writes
-
-
-@njit(cache=True)
-def _is(a, b, picks, rows, cols, drain, z):  # pragma: no cover - compiled
-    m, (k, n) = a.shape[0], b.shape
-    folds = total = macs = a_reads = b_reads = psum_reads = psum_writes = z_writes = 0
-    for m0 in range(0, m, cols):
-        for k0 in range(0, k, rows):
-            r_used, c_used = min(rows, k - k0), min(cols, m - m0)
-            total += rows  # the activations move in
-            a_reads += r_used * c_used
-            for t in range(rows + cols + n - 2):
-                total += 1
-                for r in range(r_used):
-                    if 0 <= t - r < n:
-                        b_reads += 1
-                    for c in range(c_used):
-                        j = t - r - c
-                        if 0 <= j < n:
-                            s = k0 + r
-                            if r == 0 and k0 > 0:
-                                psum_reads += 1
-                            z[m0 + c, j] += a[m0 + c, picks[s, j]] * b[s, j]
-                            macs += 1
-                            if r == r_used - 1:
-                                if k0 + rows < k:
-                                    psum_writes += 1
-                                else:
-                                    z_writes += 1
-            folds += 1
+    a_reads, b_reads = (held, streamed) if hold_a else (streamed, held)
     return folds, total - 1, macs, a_reads, b_reads, psum_reads, psum_writes, z_writes

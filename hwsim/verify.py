@@ -30,6 +30,7 @@ from hwsim.verify_cases import Case, Product, designs, make_case
 __all__ = ["Failure", "Report", "run_products", "verify"]
 
 _BENCH = "hwsim.rtl.bench_stce"
+_LARGE_PES = 256  # 16 x 16 in FP16 compiles in 80 s on 2 cores
 _WATCH_CYCLES = 20  # after the last result nothing may follow for this long
 
 
@@ -129,7 +130,9 @@ def verify(
         text = generate_verilog(all_designs[which])
         return build(text, top_name(all_designs[which]), waves=waves is not None)
 
-    progress(f"building {len(used)} designs with Verilator")
+    most = max(all_designs[which].pes for which in used)
+    patience = ", minutes the first time" if most >= _LARGE_PES else ""
+    progress(f"building {len(used)} designs of up to {most:,} PEs with Verilator{patience}")
     with ThreadPoolExecutor(2) as pool:
         builds = dict(zip(used, pool.map(prepare, used), strict=True))
     built = time.perf_counter()
