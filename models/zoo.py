@@ -6,13 +6,15 @@ says so; shapes, parameters and products are those of the published networks.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from numpy.typing import NDArray
 
 from hwsim.models.builder import NetworkBuilder
 from hwsim.models.network import Network
 
-__all__ = ["ZOO", "Entry", "build"]
+__all__ = ["ZOO", "Entry", "build", "from_pytorch"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,24 +34,47 @@ class Entry:
     trained: bool = False
 
 
-def build(name: str, *, batch: int = 1, seed: int = 0) -> Network:
+def build(
+    name: str, *, batch: int = 1, seed: int = 0, weights: Mapping[str, NDArray] | None = None
+) -> Network:
     """A network of the zoo.
 
+    Args:
+        batch: images, sequences or frames at once.
+        seed: of the weights where they are not trained.
+        weights: trained values by parameter name; see `from_pytorch`.
+
     Raises:
-        ValueError: there is none of that name, or batch is below 1.
+        ValueError: there is none of that name, batch is below 1, or trained values are missing or
+            of another shape.
     """
     if name not in ZOO:
         raise ValueError(f"the zoo has no network {name!r}; it has {', '.join(sorted(ZOO))}")
     if batch < 1:
         raise ValueError(f"batch >= 1 must hold, but got {batch}")
     entry = ZOO[name]
-    weights = None
-    if entry.trained:
+    if weights is None and entry.trained:
         from hwsim.models.digits import shipped_weights
 
         weights = shipped_weights(name)
-    builder = NetworkBuilder(name, seed=seed, sparsity=entry.sparsity, weights=weights)
+    values = None if weights is None else dict(weights)
+    builder = NetworkBuilder(name, seed=seed, sparsity=entry.sparsity, weights=values)
     return builder.finish(entry.make(builder, batch))
+
+
+def from_pytorch(state: Mapping[str, NDArray]) -> dict[str, NDArray]:
+    """A PyTorch state dict's arrays under the zoo's parameter names.
+
+    Takes off the `module.` of data-parallel training and names the running statistics as the zoo
+    does; counters such as `num_batches_tracked` are left out.
+    """
+    found = {}
+    for key, value in state.items():
+        name = key.removeprefix("module.")
+        if name.endswith("num_batches_tracked"):
+            continue
+        found[name.replace("running_mean", "mean").replace("running_var", "var")] = value
+    return found
 
 
 def _conv_bn(

@@ -18,7 +18,7 @@ from hwsim.models.lowering import lower
 from hwsim.models.network import constant
 from hwsim.models.nm import NMPattern, nm_mask
 from hwsim.models.work import Gemm, Vector
-from hwsim.models.zoo import ZOO, build
+from hwsim.models.zoo import ZOO, build, from_pytorch
 
 PUBLISHED = {
     # parameters (torchvision 0.20, timm 1.0, transformers 4), GMAC of products at batch 1
@@ -248,6 +248,17 @@ def test_errors_name_the_rule_and_the_value(call, text):
     assert text in str(caught.value)
 
 
+def test_trained_weights_are_checked():
+    names = {n: np.zeros(p.shape, np.float32) for n, p in build("digits_mlp").parameters.items()}
+    renamed = {f"module.{n}": v for n, v in names.items()} | {"module.bn.num_batches_tracked": 3}
+    network = build("digits_mlp", weights=from_pytorch(renamed))
+    assert not network.value("fc1.weight").any()
+    with pytest.raises(ValueError, match=r"there are no trained values for fc3\.bias"):
+        build("digits_mlp", weights={k: v for k, v in names.items() if k != "fc3.bias"})
+    with pytest.raises(ValueError, match=r"fc1\.bias must have shape \(64,\), but got \(3,\)"):
+        build("digits_mlp", weights=names | {"fc1.bias": np.zeros(3)})
+
+
 def test_builder_refuses_what_does_not_fit():
     b = NetworkBuilder("n")
     x = b.input("x", 1, 3, 8, 8)
@@ -265,13 +276,7 @@ def test_builder_refuses_what_does_not_fit():
 def test_trained_resnet20_of_the_shared_folder(shared):
     """Loads with every tensor in place; 91.8 % is stated by its source, no test images are here."""
     stored = np.load(shared / "data/models/resnet20_cifar/resnet20-12fca82f.npz")
-    weights = {}
-    for key in stored.files:
-        name = key.removeprefix("module.")
-        name = name.replace("running_mean", "mean").replace("running_var", "var")
-        weights[name] = stored[key]
-    b = NetworkBuilder("resnet20", weights=weights)
-    network = b.finish(ZOO["resnet20"].make(b, 2))
+    network = build("resnet20", batch=2, weights=from_pytorch(stored))
     x = np.random.default_rng(0).standard_normal((2, 3, 32, 32)).astype(np.float32)
     (logits,) = forward(network, {"image": x}).values()
     (exact,) = forward(network, {"image": x}, fp16(gemm)).values()
