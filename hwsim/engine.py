@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from hwsim.config import Accelerator, SatConfig, SystolicConfig
 from hwsim.dataflows import systolic
-from hwsim.dataflows.stce import OS, WS, gemm_jobs, tail_cycles
+from hwsim.dataflows.stce import OS, WS, tail_cycles
 from hwsim.errors import UserError
 from hwsim.memory import dram_cycles, geometry_array, run_bytes
 from hwsim.models.counters import counter
@@ -102,8 +102,16 @@ def run_layer(work: Work, config: Accelerator) -> LayerRun:
         return _systolic(work, config)
     if config.dataflow != "auto":
         return _sat(work, config, OS if config.dataflow == "os" else WS)
-    both = [_sat(work, config, mode) for mode in (OS, WS)]
-    return min(both, key=lambda r: (r.cycles, r.dram_read_bytes + r.dram_write_bytes))
+    fitting: list[LayerRun] = []
+    refused: list[UserError] = []
+    for mode in (OS, WS):
+        try:
+            fitting.append(_sat(work, config, mode))
+        except UserError as error:  # one dataflow may fit buffers that the other does not
+            refused.append(error)
+    if not fitting:
+        raise refused[0]
+    return min(fitting, key=lambda r: (r.cycles, r.dram_read_bytes + r.dram_write_bytes))
 
 
 def pattern_of(gemm: Gemm, config: Accelerator) -> NMPattern:
@@ -124,11 +132,7 @@ def _sat(gemm: Gemm, config: SatConfig, mode: int) -> LayerRun:
     )
     unit_m = rows if mode == OS else depth
     step_k = pattern.m * rows if not pattern.dense else rows * config.group_size
-    last = gemm_jobs(mode, gemm.m, gemm.n, slots, rows, cols, depth)[-1][2]
-    tail = max(0, tail_cycles(mode, last, rows, cols))
-    tile, parts = _phases(
-        _key(gemm), tuple(int(v) for v in array), config, (unit_m, cols, step_k), tail
-    )
+    tile, parts = _phases(_key(gemm), tuple(int(v) for v in array), config, (unit_m, cols, step_k))
     # the first tile of a unit of outputs brings its steps; a chunked k adds to them
     if mode == OS:
         issue = ceil(gemm.m / rows) * ceil(gemm.n / cols) * slots * gemm.count
@@ -141,7 +145,7 @@ def _sat(gemm: Gemm, config: SatConfig, mode: int) -> LayerRun:
         b_read = slots * gemm.n * ceil(gemm.m / rows) * pair_bits // 8
     else:
         a_read = gemm.m * gemm.k * ceil(gemm.n / cols) * size
-        b_read = slots * gemm.n * ceil(gemm.m / depth) * pair_bits // 8
+        b_read = slots * gemm.n * ceil(gemm.m / min(depth, tile[0])) * pair_bits // 8
     return _finish(
         gemm,
         config,
@@ -167,11 +171,10 @@ def _systolic(gemm: Gemm, config: SystolicConfig) -> LayerRun:
     events = systolic.counts(kind, gemm.m, gemm.n, slots, rows, cols, drain=config.drain)
     array = (PLAIN, rows, cols, 0, pattern.n, pattern.m, pattern.index_bits, int(pattern.dense))
     step_k = pattern.m * rows
-    tile, parts = _phases(_key(gemm), array, config, (rows, cols, step_k), 0)
+    tile, parts = _phases(_key(gemm), array, config, (rows, cols, step_k), events.cycles)
     stream = {"os": slots, "ws": gemm.m, "is": gemm.n}[kind]
     issue = events.folds * stream * gemm.count
     size = config.number.operand_bytes
-    parts = parts | {"compute": events.cycles * gemm.count}
     return _finish(
         gemm,
         config,
@@ -309,7 +312,7 @@ def _phases(
     array: tuple[int, ...],
     config: Accelerator,
     unit: tuple[int, int, int],
-    tail: int,
+    plain: int = 0,
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
     """The tile that the search takes and the parts of the phase loop over it."""
     m, n, k, count, shared = key[:5]
@@ -332,6 +335,7 @@ def _phases(
         config.number.accumulator_bytes,
         halves,
         *unit,
+        plain,
     )
     if found[0] == 0:
         name = _MEMORIES[int(found[1])]
@@ -339,9 +343,20 @@ def _phases(
             f"buffers.{name}: half of it must hold the smallest tile of a product m={m}, n={n}, "
             f"k={k} on this array, but got {getattr(config.buffers, name)}"
         )
-    parts = layer_phases(m, n, k, count, shared, geometry, array_values, found, dram, size, tail)
     tile = (int(found[0]), int(found[1]), int(found[2]))
+    tail = 0 if array[0] == PLAIN else _tail(array, m, tile[0])
+    parts = layer_phases(
+        m, n, k, count, shared, geometry, array_values, found, dram, size, tail, plain
+    )
     return tile, dict(zip(ROW_FIELDS, (int(v) for v in parts), strict=True))
+
+
+def _tail(array: tuple[int, ...], m: int, tm: int) -> int:
+    """Cycles after the last step, of the last buffer tile's last job."""
+    mode, rows, cols, depth = array[:4]
+    height = m - (ceil(m / tm) - 1) * tm
+    length = height % depth or depth
+    return max(0, tail_cycles(mode, length, rows, cols))
 
 
 def _dram_array(config: Accelerator) -> NDArray[np.float64]:

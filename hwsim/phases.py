@@ -12,13 +12,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from hwsim.dataflows.stce import OS
+from hwsim.dataflows.stce import OS, WS
 from hwsim.memory import dram_cycles, input_bytes, run_bytes
 
 __all__ = ["ARRAY_FIELDS", "ROW_FIELDS", "layer_phases", "search"]
 
 PLAIN = 2
-"""Mode of the plain systolic array, whose cycles are not counted here: traffic only."""
+"""Mode of the plain systolic array, whose cycles are those of its closed form for a whole product;
+here they are only spread over the product's buffer tiles, in proportion to their MACs."""
 
 ARRAY_FIELDS = (
     "mode", "rows", "cols", "psum_depth", "n_keep", "m_block", "index_bits", "dense"
@@ -73,7 +74,7 @@ def _compute(m, n, k, first_k, array):  # pragma: no cover - compiled
 
 @njit(cache=True)
 def layer_phases(
-    m, n, k, count, shared, geometry, array, tile, dram, size, tail
+    m, n, k, count, shared, geometry, array, tile, dram, size, tail, plain
 ):  # pragma: no cover - compiled
     """The parts of a layer's cycles and its traffic, `ROW_FIELDS`.
 
@@ -85,6 +86,7 @@ def layer_phases(
         dram: (bytes a cycle, channels, latency, burst), float64.
         size: bytes of an operand.
         tail: cycles from the last step to the last result.
+        plain: cycles of one whole product where `array` is `PLAIN`.
     """
     tm, tn, tk, order = tile[0], tile[1], tile[2], tile[3]
     bandwidth, channels, latency = dram[0], int(dram[1]), int(dram[2])
@@ -101,6 +103,7 @@ def layer_phases(
         a_m = -1
         if not shared:
             b_n = -1
+        macs = spread = 0  # of this product so far, and the plain cycles given to them
         for i in range(outer):
             for j in range(inner):
                 mi, ni = (i, j) if order == 0 else (j, i)
@@ -119,6 +122,10 @@ def layer_phases(
                     steps, started = 0, 0
                     if array[0] != PLAIN:
                         steps, started = _compute(m1 - m0, wide, deep, ki == 0, array)
+                    else:
+                        macs += (m1 - m0) * wide * deep
+                        until = plain if macs == m * n * k else int(plain * (macs / (m * n * k)))
+                        steps, spread = until - spread, until
                     busy = dram_cycles(load + leaving, bandwidth, channels, latency, burst)
                     if phases == 0:
                         fill = busy
@@ -143,39 +150,62 @@ def layer_phases(
 
 @njit(cache=True)
 def search(
-    m, n, k, count, shared, geometry, array, dram, size, accumulator, halves, unit_m, unit_n, step_k
-):  # pragma: no cover - compiled
+    m, n, k, count, shared, geometry, array, dram, size, accumulator, halves, unit_m, unit_n,
+    step_k, plain
+):  # fmt: skip  # pragma: no cover - compiled
     """The tile (tm, tn, tk, order): of those within 1 % of the fewest estimated cycles, the one
     with the least traffic, because energy is spent on traffic long before cycles are.
 
     tm and tn go through the unit tile times powers of two and the whole axis. k stays whole where
     it fits; a chunked k streams through one unit tile of outputs, whose sums stay in the array.
-    Returns tm = 0 if nothing fits, with the memory that is too small (0 input, 1 weight, 2 output)
-    in tn.
+    Where a weight-stationary unit tile does not fit, its m is halved until one does or it is no
+    taller than the array. Returns tm = 0 if nothing fits, with the memory that is too small for
+    the smallest tile (0 input, 1 weight, 2 output) in tn.
 
     Args:
         halves: half of the input, weight and output buffer, bytes.
         unit_m, unit_n: outputs that the array keeps at once.
         step_k: what a chunk of k is a multiple of.
+        plain: as in `layer_phases`.
     """
+    start_m = min(unit_m, m)
+    while True:
+        best = _search_from(
+            start_m, m, n, k, count, shared, geometry, array, dram, size, accumulator, halves,
+            unit_m, unit_n, step_k, plain,
+        )  # fmt: skip
+        if best[0] or array[0] != WS or start_m <= array[1]:
+            return best
+        start_m = max(array[1], start_m // 2)
+
+
+@njit(cache=True)
+def _search_from(
+    start_m, m, n, k, count, shared, geometry, array, dram, size, accumulator, halves, unit_m,
+    unit_n, step_k, plain
+):  # fmt: skip  # pragma: no cover - compiled
+    """`search` over the tiles of at least `start_m` rows."""
     best = np.zeros(4, np.int64)
     limit, chosen_cycles, chosen_traffic = -1, -1, -1
-    blocker = 0
+    blocker = -1  # of the first, smallest tile
     for second in range(2):
-        tm = min(unit_m, m)
+        tm = start_m
         while True:
             tn = min(unit_n, n)
+            whole_k = _input_fits(geometry, m, tm, k, k, size, halves[0])
             while True:
                 tk, blocked = _fitting_k(
-                    tm, tn, m, k, geometry, array, size, accumulator, halves, unit_m, unit_n, step_k
-                )
+                    tm, tn, m, k, whole_k, geometry, array, size, accumulator, halves, unit_m,
+                    unit_n, step_k,
+                )  # fmt: skip
                 if tk == 0:
-                    blocker = blocked
+                    blocker = blocked if blocker < 0 else blocker
                 else:
                     for order in range(2):
                         cycles, traffic = _estimate(
-                            m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram, size
-                        )
+                            m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram,
+                            size, plain,
+                        )  # fmt: skip
                         if not second:
                             if limit < 0 or cycles < limit:
                                 limit = cycles
@@ -200,12 +230,16 @@ def search(
 
 @njit(cache=True)
 def _fitting_k(
-    tm, tn, m, k, geometry, array, size, accumulator, halves, unit_m, unit_n, step_k
+    tm, tn, m, k, whole_k, geometry, array, size, accumulator, halves, unit_m, unit_n, step_k
 ):  # pragma: no cover - compiled
-    """(the longest k of a tile that fits, 0), or (0, the memory that is too small)."""
+    """(the longest k of a tile that fits, 0), or (0, the memory that is too small).
+
+    `whole_k`: A's tile fits with all of k; the same for every tn, so found by the caller.
+    """
     tk = k
     while True:
-        if _largest_input(geometry, m, tm, tk, k, size) > halves[0]:
+        fits = whole_k if tk == k else _input_fits(geometry, m, tm, tk, k, size, halves[0])
+        if not fits:
             blocker = 0
         elif _weight_bytes(tk, tn, array, size) > halves[1]:
             blocker = 1
@@ -219,18 +253,29 @@ def _fitting_k(
 
 
 @njit(cache=True)
-def _largest_input(geometry, m, tm, tk, k, size):  # pragma: no cover - compiled
-    """Bytes of the A tile, the most of a few places: the first, one inside, the last."""
-    most = 0
-    for at in (0, (m // tm // 2) * tm, (m - 1) // tm * tm):
+def _input_fits(geometry, m, tm, tk, k, size, half):  # pragma: no cover - compiled
+    """Whether every A tile of the product fits `half` bytes.
+
+    A tile's bytes depend on where in the output map it starts, and these places repeat.
+    """
+    places = 1
+    if geometry[0] != 0:
+        plane = geometry[12] * geometry[13]
+        common, rest = tm, plane
+        while rest:
+            common, rest = rest, common % rest
+        places = min(-(-m // tm), plane // common)
+    for place in range(places):
+        at = place * tm
         runs, amount = input_bytes(geometry, at, min(m, at + tm), tk, k, size)
-        most = max(most, runs * amount)
-    return most
+        if runs * amount > half:
+            return False
+    return True
 
 
 @njit(cache=True)
 def _estimate(
-    m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram, size
+    m, n, k, count, shared, geometry, array, tm, tn, tk, order, dram, size, plain
 ):  # pragma: no cover - compiled
     """(cycles, traffic) of a tiling from one inner tile, without walking the phases."""
     burst = int(dram[3])
@@ -259,7 +304,7 @@ def _estimate(
     traffic = count * (a_loads * a_tile + z_all) + b_all * b_loads * b_tile
     moving = dram_cycles(traffic, dram[0], int(dram[1]), 0, burst)
     moving += count * tiles * int(dram[2])
-    compute = 0
+    compute = plain * count
     if array[0] != PLAIN:
         steps, _ = _compute(tm, tn, tk, True, array)
         compute = steps * count * tiles
