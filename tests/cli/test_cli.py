@@ -201,6 +201,14 @@ def test_usage_errors_exit_2_without_traceback(args):
     assert "Traceback" not in done.stderr
 
 
+def test_version():
+    import hwsim as package
+
+    done = hwsim("--version")
+    assert done.returncode == 0
+    assert done.stdout.strip() == package.__version__
+
+
 def test_every_command_explains_itself():
     for command in ("list", "simulate", "generate", "verify", "sweep", "report"):
         done = hwsim(command, "--help")
