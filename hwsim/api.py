@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hwsim.config import Accelerator, load_config
@@ -90,12 +91,22 @@ def generate(config: Accelerator | str | Path, *, overrides: Iterable[str] = ())
     return generate_verilog(config)
 
 
-def sweep(spec: str | Path | Mapping[str, Any], folder: str | Path, **options: Any) -> pd.DataFrame:
+def sweep(
+    spec: str | Path | Mapping[str, Any], folder: str | Path | None = None, **options: Any
+) -> pd.DataFrame:
     """Run a sweep; see `hwsim.sweep.run_sweep`.
+
+    Args:
+        spec: specification or YAML file.
+        folder: where the results are kept; None keeps the DataFrame only.
+        options: of `run_sweep`.
 
     Raises:
         UserError: bad input.
     """
     from hwsim.sweep import run_sweep
 
-    return run_sweep(spec, folder, **options)
+    if folder is not None:
+        return run_sweep(spec, folder, **options)
+    with TemporaryDirectory(prefix="hwsim-") as temporary:
+        return run_sweep(spec, temporary, **options)

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, PercentFormatter
 
-from hwsim.files import write_bytes
-
 if TYPE_CHECKING:
-    from hwsim.result import Result
+    from hwsim.config import Accelerator
 
 __all__ = [
     "FIGURES",
+    "Drawable",
+    "figure_files",
     "plot_cycles",
     "plot_roofline",
     "plot_traffic",
     "plot_utilization",
     "render",
-    "write_figures",
 ]
 
 _PARTS = {
@@ -38,7 +36,22 @@ _READ, _WRITTEN = "#3b6ea5", "#edae49"
 _LABEL_ROWS = 70  # more layers than this get every second, third, ... name
 
 
-def plot_cycles(result: Result, axes: Axes | None = None) -> Axes:
+class Drawable(Protocol):
+    """What is drawn: a `hwsim.result.Result`, or one read back by `hwsim.saved`."""
+
+    @property
+    def workload(self) -> str: ...
+    @property
+    def batch(self) -> int: ...
+    @property
+    def config(self) -> Accelerator: ...
+    @property
+    def rows(self) -> list[dict[str, Any]]: ...
+    @property
+    def summary(self) -> dict[str, Any]: ...
+
+
+def plot_cycles(result: Drawable, axes: Axes | None = None) -> Axes:
     """Cycles by layer, stacked by cause; layers without cycles are left out."""
     rows = [row for row in result.rows if row["cycles"]]
     axes = axes or _axes(len(rows))
@@ -56,7 +69,7 @@ def plot_cycles(result: Result, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def plot_utilization(result: Result, axes: Axes | None = None) -> Axes:
+def plot_utilization(result: Drawable, axes: Axes | None = None) -> Axes:
     """Issued and dense-equivalent utilisation by layer, each of its own peak."""
     rows = [row for row in result.rows if row["macs_dense"] and row["cycles"]]
     axes = axes or _axes(len(rows))
@@ -84,7 +97,7 @@ def plot_utilization(result: Result, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def plot_roofline(result: Result, axes: Axes | None = None) -> Axes:
+def plot_roofline(result: Drawable, axes: Axes | None = None) -> Axes:
     """Kept multiply-accumulates a second against their number a byte of DRAM traffic."""
     config = result.config
     axes = axes or _axes(12)
@@ -140,7 +153,7 @@ def plot_roofline(result: Result, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def plot_traffic(result: Result, axes: Axes | None = None) -> Axes:
+def plot_traffic(result: Drawable, axes: Axes | None = None) -> Axes:
     """DRAM bytes by layer, read and written."""
     rows = [row for row in result.rows if row["dram_read_bytes"] + row["dram_write_bytes"]]
     axes = axes or _axes(len(rows))
@@ -165,12 +178,14 @@ FIGURES: dict[str, Callable[[Any, Axes | None], Axes]] = {
 """Figures by file name."""
 
 
-def write_figures(result: Result, folder: Path) -> None:
-    """Every figure as PNG and SVG."""
+def figure_files(result: Drawable) -> dict[str, bytes]:
+    """Every figure as PNG and SVG, by file name."""
+    files = {}
     for name, plot in FIGURES.items():
         figure = plot(result, None).figure
         for kind in ("png", "svg"):
-            write_bytes(folder / f"{name}.{kind}", render(figure, kind))
+            files[f"{name}.{kind}"] = render(figure, kind)
+    return files
 
 
 def render(figure: Any, kind: str) -> bytes:
@@ -205,6 +220,6 @@ def _name_rows(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     axes.grid(True, axis="x", alpha=0.3)
 
 
-def _title(result: Result) -> str:
+def _title(result: Drawable) -> str:
     sparsity = result.config.sparsity
     return f"{result.workload} on {result.config.name} ({sparsity}, batch {result.batch})"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import csv
 import html
-import json
 from pathlib import Path
 from typing import Any
 
 from hwsim.errors import UserError
-from hwsim.files import write_text
+from hwsim.files import write_all
+from hwsim.result import FIGURE_NAMES
+from hwsim.saved import load_result
 
 __all__ = ["write_report"]
 
@@ -33,29 +34,31 @@ _SHOWN = (
 def write_report(folder: str | Path) -> Path:
     """Write `report.html` beside the results and return its path.
 
-    Works on the output of `simulate -o` (figures are made again from its files where they are
-    missing) and of `sweep -o`.
+    Works on the output of `simulate -o`, whose figures are drawn from its layers.csv and written
+    too, and of `sweep -o`.
 
     Raises:
-        UserError: the folder holds neither.
+        UserError: the folder holds neither, or files that hwsim did not write.
     """
     path = Path(folder)
+    files: dict[str, bytes] = {}
     if (path / "summary.json").exists():
-        page = _simulation(path)
+        page, files = _simulation(path)
     elif (path / "results.csv").exists():
         page = _sweep(path)
     else:
         raise UserError(f"{path} holds no results: neither summary.json nor results.csv is there")
-    target = path / "report.html"
-    write_text(target, page)
-    return target
+    write_all(path, files | {"report.html": page.encode()})
+    return path / "report.html"
 
 
-def _simulation(path: Path) -> str:
-    summary = _json(path / "summary.json")
+def _simulation(path: Path) -> tuple[str, dict[str, bytes]]:
+    from hwsim.figures import figure_files
+
+    result = load_result(path)
+    summary = result.summary
     config = _text(path / "config.yaml")
-    if not all((path / f"{name}.png").exists() for name in _FIGURES):
-        _figures_again(path, summary)
+    figures = figure_files(result)
     title = f"{summary['workload']} on {summary['accelerator']}"
     facts = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{_value(summary[name])}</dd>"
@@ -67,42 +70,26 @@ def _simulation(path: Path) -> str:
         f"<tr><td>{html.escape(name)}</td><td>{_value(value)}</td></tr>"
         for name, value in summary["counters"].items()
     )
-    return _page(
+    page = _page(
         title,
         f"<dl>{facts}</dl>{notes}"
-        + "".join(_image(path / f"{name}.png", name) for name in _FIGURES)
+        + "".join(_image(figures[f"{name}.png"], name) for name in FIGURE_NAMES)
         + f"<h2>Layers</h2>{_table(path / 'layers.csv')}"
         + f"<h2>Counters</h2><table>{counters}</table>"
         + f"<h2>Configuration</h2><pre>{html.escape(config)}</pre>",
     )
+    return page, figures
 
 
 def _sweep(path: Path) -> str:
     spec = _text(path / "sweep.yaml")
+    front = path / "pareto.png"
     return _page(
         f"sweep {path.name}",
-        _image(path / "pareto.png", "Pareto front")
+        (_image(front.read_bytes(), "Pareto front") if front.exists() else "")
         + f"<h2>Points</h2>{_table(path / 'results.csv')}"
         + f"<h2>Specification</h2><pre>{html.escape(spec)}</pre>",
     )
-
-
-_FIGURES = ("cycles", "utilization", "roofline", "traffic")
-
-
-def _figures_again(path: Path, summary: dict[str, Any]) -> None:
-    """Figures of a run that was written without them, from its configuration."""
-    from hwsim.api import simulate
-    from hwsim.figures import write_figures
-
-    result = simulate(
-        summary["workload"],
-        path / "config.yaml",
-        phase=summary["phase"],
-        batch=summary["batch"],
-        seed=summary["seed"],
-    )
-    write_figures(result, path)
 
 
 def _page(title: str, body: str) -> str:
@@ -113,10 +100,8 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def _image(path: Path, name: str) -> str:
-    if not path.exists():
-        return ""
-    data = base64.b64encode(path.read_bytes()).decode()
+def _image(png: bytes, name: str) -> str:
+    data = base64.b64encode(png).decode()
     return f'<h2>{name}</h2><img alt="{name}" src="data:image/png;base64,{data}">'
 
 
@@ -152,14 +137,6 @@ def _value(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.4g}"
     return html.escape(str(value))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data: dict[str, Any] = json.loads(_text(path))
-    except ValueError as error:
-        raise UserError(f"{path} is not valid JSON: {error}") from None
-    return data
 
 
 def _text(path: Path) -> str:

@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from hwsim.config import Accelerator, dump_config
 from hwsim.engine import LayerRun
-from hwsim.files import make_folder, write_text
+from hwsim.files import make_folder, write_all
 from hwsim.models.work import Gemm
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-__all__ = ["LAYER_COLUMNS", "STALL_COLUMNS", "Result"]
+__all__ = ["FIGURE_NAMES", "LAYER_COLUMNS", "STALL_COLUMNS", "Result"]
+
+FIGURE_NAMES = ("cycles", "utilization", "roofline", "traffic")
+"""Figures of a result; each is written as PNG and SVG."""
 
 STALL_COLUMNS = ("issue", "array_idle", "stall_dram", "fill", "drain")
 """The parts of a layer's cycles; they sum to `cycles`."""
@@ -111,19 +114,24 @@ class Result:
     def write(self, folder: str | Path, *, figures: bool = True) -> Path:
         """Write summary.json, layers.csv, config.yaml and the figures (PNG and SVG).
 
-        Every file is written beside its place and renamed, so old results stay whole.
+        The set replaces that of an earlier run as a whole; without `figures`, the earlier run's
+        are removed, because they would show something else.
 
         Raises:
-            UserError: the folder cannot be written or the disk is full.
+            UserError: the folder cannot be written or the disk is full; old results stay whole.
         """
         path = make_folder(folder)
-        write_text(path / "config.yaml", dump_config(self.config))
-        write_text(path / "layers.csv", _csv(self.rows))
-        write_text(path / "summary.json", self.to_json(layers=False) + "\n")
+        files = {
+            "config.yaml": dump_config(self.config).encode(),
+            "layers.csv": _csv(self.rows).encode(),
+            "summary.json": (self.to_json(layers=False) + "\n").encode(),
+        }
         if figures:
-            from hwsim.figures import write_figures
+            from hwsim.figures import figure_files
 
-            write_figures(self, path)
+            files |= figure_files(self)
+        stale = [] if figures else [f"{n}.{kind}" for n in FIGURE_NAMES for kind in ("png", "svg")]
+        write_all(path, files, remove=stale)
         return path
 
     def plot_cycles(self, axes: Axes | None = None) -> Axes:
