@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, PercentFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    FuncFormatter,
+    LogLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 
 if TYPE_CHECKING:
     from hwsim.config import Accelerator
@@ -122,11 +128,12 @@ def plot_roofline(result: Drawable, axes: Axes | None = None) -> Axes:
             f"{bandwidth / 1e9:.1f} GB/s",
             (low, low * bandwidth),
             textcoords="offset points",
-            xytext=(16, -2),
+            xytext=(8, -3),  # under the roof, however flat it is drawn
+            va="top",
             fontsize=8,
         )
     else:
-        axes.axhline(peak, color="black", lw=1.5)
+        axes.plot([low, high], [peak, peak], color="black", lw=1.5)
     axes.annotate(
         f"{peak / 1e9:.1f} GMAC/s",
         (high, peak),
@@ -142,7 +149,8 @@ def plot_roofline(result: Drawable, axes: Axes | None = None) -> Axes:
         axes.scatter(intensity, speed, s=28, alpha=0.75, color=colour, label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylim(top=2 * peak)
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 1.6, top=2 * peak)
+    _label_decades(axes, low, high)
     axes.set_xlabel("kept MACs a byte of DRAM traffic")
     axes.set_ylabel("kept MACs a second")
     axes.yaxis.set_major_formatter(EngFormatter(sep=""))
@@ -204,6 +212,14 @@ def _height(rows: int) -> float:
 def _axes(rows: int) -> Axes:
     # Figure without pyplot: no global state, no display
     return Figure(figsize=(9, _height(rows))).add_subplot()
+
+
+def _label_decades(axes: Axes, low: float, high: float) -> None:
+    """Labels on a logarithmic x axis that neither collide nor run out."""
+    subs = (1.0,) if high / low > 1e4 else (1.0, 2.0, 5.0)
+    axes.xaxis.set_major_locator(LogLocator(subs=subs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend_below(axes: Axes, rows: int, columns: int) -> None:
