@@ -3,7 +3,9 @@
 A layer is cut into buffer tiles by a small search, the tiles go through the phase loop, and the
 array's own cycles follow its law (`hwsim.dataflows.stce` for sat, which is the RTL's;
 `hwsim.dataflows.systolic` for the published simulators' convention). Feature maps go through DRAM
-between layers: a map that would fit on chip is not kept there.
+between layers: a map that would fit on chip is not kept there. The products of a layer follow each
+other back to back, time steps of a recurrence too, although each needs the one before: that leaves
+out an array tail and a store a step, at least 2 to 10 % of the zoo's recurrent layers on `sat`.
 """
 
 from __future__ import annotations
