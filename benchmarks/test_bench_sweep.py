@@ -6,7 +6,7 @@ import shutil
 import time
 from pathlib import Path
 
-from hwsim.sweep import run_sweep
+from hwsim.sweep_run import run_sweep
 
 SPEC = Path(__file__).parent.parent / "examples" / "sweep_sat.yaml"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hwsim import simulate
 from hwsim.config import load_config
-from hwsim.generate import write_design
+from hwsim.design import write_design
 from hwsim.verify import verify
 
 CASES = 20

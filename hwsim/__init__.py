@@ -1,13 +1,12 @@
 """hwsim: simulate a sparse accelerator, generate its Verilog, prove them equal, sweep the space.
 
-Public names load on first use, so `import hwsim` costs nothing.
+Public names load on first use, so `import hwsim` costs nothing. No module has the name of
+a public function: loading it would put it in the function's place.
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
-from types import ModuleType
 from typing import Any
 
 __version__ = "0.1.0"
@@ -31,18 +30,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class _Package(ModuleType):
-    """Keeps the functions `generate` and `sweep` from being hidden by the modules of their names.
-
-    Loading a submodule sets it as an attribute of its package; `hwsim.sweep(...)` worked once and
-    then called a module. `from hwsim.sweep import run_sweep` is not affected.
-    """
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _LAZY and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

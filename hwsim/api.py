@@ -94,7 +94,7 @@ def generate(config: Accelerator | str | Path, *, overrides: Iterable[str] = ())
 def sweep(
     spec: str | Path | Mapping[str, Any], folder: str | Path | None = None, **options: Any
 ) -> pd.DataFrame:
-    """Run a sweep; see `hwsim.sweep.run_sweep`.
+    """Run a sweep; see `hwsim.sweep_run.run_sweep`.
 
     Args:
         spec: specification or YAML file.
@@ -104,7 +104,7 @@ def sweep(
     Raises:
         UserError: bad input.
     """
-    from hwsim.sweep import run_sweep
+    from hwsim.sweep_run import run_sweep
 
     if folder is not None:
         return run_sweep(spec, folder, **options)

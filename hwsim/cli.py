@@ -131,7 +131,7 @@ def generate(
 ) -> None:
     """Write Verilog, constraints, lint waivers, the configuration and a manifest."""
     from hwsim.config import load_config
-    from hwsim.generate import write_design
+    from hwsim.design import write_design
 
     for path in write_design(load_config(accelerator, overrides or ()), out):
         print(path)
@@ -195,7 +195,7 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Run every point of a grid over any fields, durably, and plot the Pareto front."""
-    from hwsim.sweep import run_sweep, summarise
+    from hwsim.sweep_run import run_sweep, summarise
     from hwsim.terminal import progress
 
     with progress("sweeping") as tick:

@@ -131,7 +131,7 @@ def verify(
         return build(text, top_name(all_designs[which]), waves=waves is not None)
 
     most = max(all_designs[which].pes for which in used)
-    patience = ", minutes the first time" if most >= _LARGE_PES else ""
+    patience = ", many minutes the first time" if most >= _LARGE_PES else ""
     progress(f"building {len(used)} designs of up to {most:,} PEs with Verilator{patience}")
     with ThreadPoolExecutor(2) as pool:
         builds = dict(zip(used, pool.map(prepare, used), strict=True))

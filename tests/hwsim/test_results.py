@@ -139,9 +139,10 @@ spec = {"accelerator": "sat", "workloads": ["digits_mlp"], "parameters": {"rows"
 first = hwsim.sweep(spec, workers=1)
 second = hwsim.sweep(spec, workers=1)
 assert first["cycles"].tolist() == second["cycles"].tolist()
-from hwsim.sweep import run_sweep
-from hwsim.generate import write_design
-import hwsim.sweep, hwsim.generate
+from hwsim.sweep_run import run_sweep
+from hwsim.design import write_design
+from importlib.util import find_spec
+assert not any(find_spec(f"hwsim.{name}") for name in hwsim.__all__ if name != "__version__")
 assert callable(hwsim.sweep) and callable(hwsim.generate)
 from hwsim import generate, sweep
 assert callable(sweep) and callable(generate)

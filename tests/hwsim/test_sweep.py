@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hwsim.errors import UserError
 from hwsim.pareto import pareto_front
-from hwsim.sweep import run_sweep, summarise
+from hwsim.sweep_run import run_sweep, summarise
 from hwsim.sweep_spec import load_spec, points
 
 SPEC = {
@@ -92,7 +92,7 @@ def test_resume_runs_only_what_is_missing(tmp_path):
 
     class Executor:
         def run(self, pending):
-            from hwsim.sweep import evaluate
+            from hwsim.sweep_run import evaluate
 
             for point in pending:
                 seen.append(point.key)
@@ -115,7 +115,7 @@ def test_folders_are_not_overwritten(tmp_path):
 def test_ctrl_c_keeps_what_is_done(tmp_path, capsys):
     class Interrupted:
         def run(self, pending):
-            from hwsim.sweep import evaluate
+            from hwsim.sweep_run import evaluate
 
             for i, point in enumerate(pending):
                 if i == 3:
