@@ -8,19 +8,20 @@ of what is left is inferred node by node by `onnx`, with the constants known so 
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, checker, defs, helper, numpy_helper, shape_inference
+from onnx import TensorProto, defs, helper, numpy_helper, shape_inference
 
 from hwsim.models.network import Network, Node, Parameter, constant
-from hwsim.models.ops import OPS, Context, load_all, unsupported
+from hwsim.models.onnx_file import UnsupportedOperator, check_operators, read_model
+from hwsim.models.onnx_opsets import COMPUTED_OUTPUTS, modern
+from hwsim.models.ops import OPS, Context, load_all
 from hwsim.models.ops_linear import window_parameters
 
 __all__ = ["UnsupportedOperator", "load_onnx"]
@@ -32,11 +33,11 @@ _LENGTHS = (100, 512, 576)
 _SCALARS = {"sr": 16000}
 """Values of integer scalar inputs that are known by name (a sampling rate in Hz); others are 0."""
 
-_MAC_OPERATORS = {"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM", "GRU", "RNN"}
+_FLOATS = {TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.FLOAT, TensorProto.DOUBLE}
+"""Types that are all computed in float32."""
 
-
-class UnsupportedOperator(ValueError):
-    """The file uses operators that there is no golden model of; the message names them all."""
+_MISFITS = (ArithmeticError, LookupError, TypeError, ValueError)
+"""What a golden operator raises on operands that it is not made for."""
 
 
 def load_onnx(
@@ -61,9 +62,9 @@ def load_onnx(
     for name, size in given.items():
         if size < 1:
             raise ValueError(f"dimension {name} >= 1 must hold, but got {size}")
-    model, digest = _read(path)
+    model, digest = read_model(path)
     load_all()
-    _check_operators(model, path)
+    check_operators(model, path)
     free = _free_dims(model)
     unknown = set(given) - free - {"?"}
     if unknown:
@@ -77,6 +78,10 @@ def load_onnx(
             return _Importer(model, path, batch, given, image, length, digest).network()
         except _DoesNotFit as error:
             failures.append(str(error))
+    if not free - set(given):
+        sizes = ", ".join(f"{name}={size}" for name, size in given.items())
+        chosen = f" with {sizes}" if sizes else ""
+        raise ValueError(f"{path.name} cannot be imported{chosen}: {failures[0]}")
     raise ValueError(
         f"{path.name}: no default size of its free dimensions ({', '.join(sorted(free))}) fits, "
         f"give them with --dim NAME=SIZE; the first try failed at {failures[0]}"
@@ -95,56 +100,6 @@ def _candidates(free: set[str]) -> list[tuple[int, int]]:
         (_IMAGE_SIZES[min(i, len(_IMAGE_SIZES) - 1)], _LENGTHS[min(i, len(_LENGTHS) - 1)])
         for i in range(longest)
     ]
-
-
-def _read(path: Path) -> tuple[onnx.ModelProto, str]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    digest = hashlib.sha256(data).hexdigest()[:16]
-    try:
-        model = onnx.load(str(path))
-        if not model.graph.node:
-            raise ValueError("it holds no operators")
-        checker.check_model(model)
-    except Exception as error:  # protobuf, checker and external data raise unrelated types
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is not a valid ONNX model: {reason[:200]}") from None
-    return model, digest
-
-
-def _graphs(graph: onnx.GraphProto) -> list[onnx.GraphProto]:
-    """The graph and the graphs inside its nodes."""
-    found = [graph]
-    for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.type == onnx.AttributeProto.GRAPH:
-                found += _graphs(attribute.g)
-    return found
-
-
-def _check_operators(model: onnx.ModelProto, path: Path) -> None:
-    nodes = [node for graph in _graphs(model.graph) for node in graph.node]
-    names = [n.op_type if n.domain in ("", "ai.onnx") else f"{n.domain}.{n.op_type}" for n in nodes]
-    missing = unsupported([name for name in names if name != "If"])
-    if not missing:
-        return
-    counts = Counter(names)
-    heavy = {name for name in counts if _base(name) in _MAC_OPERATORS}
-    total = sum(counts[name] for name in heavy)
-    parts = []
-    for name in missing:
-        share = 100 * counts[name] / total if name in heavy else 0
-        parts.append(
-            f"{name} ({counts[name]} of {len(nodes)} nodes, {share:.0f} % of those with products)"
-        )
-    raise UnsupportedOperator(f"{path.name} uses unsupported operators: {', '.join(parts)}")
-
-
-def _base(name: str) -> str:
-    """The float operator that a quantised or vendor operator stands for."""
-    return name.split(".")[-1].removeprefix("QLinear").removesuffix("Integer")
 
 
 def _free_dims(model: onnx.ModelProto) -> set[str]:
@@ -204,6 +159,7 @@ class _Importer:
         self.used: set[str] = set()
         self.rename: dict[str, str] = {}
         self.notes: list[str] = []
+        self.left_out: dict[str, str] = {}
 
     def network(self) -> Network:
         graph = self.model.graph
@@ -212,6 +168,8 @@ class _Importer:
         inputs = self._inputs(graph)
         self._walk(graph)
         outputs = tuple(self.rename.get(o.name, o.name) for o in graph.output)
+        for name in outputs:
+            self._refuse_left_out(name)
         nodes = self._live(outputs)
         wanted = {name for node in nodes for name in node.inputs} | set(outputs)
         parameters: dict[str, Parameter] = {
@@ -240,6 +198,8 @@ class _Importer:
             if value.name in self.constants:
                 continue
             kind = value.type.tensor_type
+            if not kind.HasField("shape"):
+                raise ValueError(f"{self.path.name}: input {value.name} has no tensor shape")
             dims = kind.shape.dim
             shape = [self._size(value.name, dims, i) for i in range(len(dims))]
             if not shape and kind.elem_type in (TensorProto.INT64, TensorProto.INT32):
@@ -247,7 +207,10 @@ class _Importer:
                 self.notes.append(f"input {value.name} is set to {scalar}")
                 self._constant(value.name, np.array(scalar, np.int64))
                 continue
-            self.types[value.name] = helper.make_tensor_type_proto(kind.elem_type, shape)
+            if kind.elem_type in _FLOATS - {TensorProto.FLOAT}:
+                kept = TensorProto.DataType.Name(kind.elem_type)
+                self.notes.append(f"input {value.name} is {kept}; everything computes in float32")
+            self._type(value.name, kind.elem_type, shape)
             names.append(value.name)
         return names
 
@@ -273,11 +236,17 @@ class _Importer:
             if proto.op_type == "If":
                 self._inline(proto, inputs, attrs)
                 continue
+            for tensor in inputs:
+                self._refuse_left_out(tensor)
             name = proto.name or f"{proto.op_type}_{len(self.nodes)}"
             if name in self.used:
                 name = f"{name}_{len(self.nodes)}"
             self.used.add(name)
-            node = Node(name, proto.op_type, tuple(inputs), tuple(proto.output), attrs)
+            node = Node(name, proto.op_type, tuple(inputs), self._outputs(proto), attrs)
+            try:
+                node = modern(node, self.opsets.get("", 1), self.constants)
+            except ValueError as error:
+                raise ValueError(f"{self.path.name}: {error}") from None
             if node.op == "Shape" and inputs[0] in self.types:
                 full = self._shape(inputs[0])
                 cut = full[attrs.get("start", 0) : attrs.get("end")]
@@ -289,6 +258,19 @@ class _Importer:
             else:
                 self._infer(proto, node)
                 self.nodes.append(node)
+
+    def _outputs(self, proto: onnx.NodeProto) -> tuple[str, ...]:
+        """The outputs that are computed; the others are remembered, in case they are used."""
+        count = COMPUTED_OUTPUTS.get(proto.op_type, len(proto.output))
+        for position, name in enumerate(proto.output[count:], start=count + 1):
+            self.left_out[name] = f"output {position} of {proto.op_type} {proto.name}".rstrip()
+        return tuple(proto.output[:count])
+
+    def _refuse_left_out(self, tensor: str) -> None:
+        if tensor in self.left_out:
+            raise ValueError(
+                f"{self.path.name}: {self.left_out[tensor]} ({tensor}) is used and not computed"
+            )
 
     def _inline(self, proto: onnx.NodeProto, inputs: list[str], attrs: Mapping[str, Any]) -> None:
         if inputs[0] not in self.constants:
@@ -309,12 +291,18 @@ class _Importer:
         try:
             with np.errstate(all="ignore"):
                 results = OPS[node.op](node, args, context)
-        except (ValueError, IndexError, TypeError) as error:
+        except _MISFITS as error:
             raise _DoesNotFit(f"{node.op} {node.name}: {error}") from None
         for name, value in zip(node.outputs, results, strict=False):
             self._constant(name, np.asarray(value))
 
     def _infer(self, proto: onnx.NodeProto, node: Node) -> None:
+        if node.op != proto.op_type or node.inputs != tuple(
+            self.rename.get(name, name) for name in proto.input
+        ):  # rewritten from an old opset, whose schema does not know this form
+            for name in node.outputs:
+                self._keep(node, name, self._evaluate(node, name))
+            return
         clean = helper.make_node(node.op, list(node.inputs), list(node.outputs), node.name)
         clean.attribute.extend(proto.attribute)
         types = {name: self.types[name] for name in node.inputs if name}
@@ -331,6 +319,12 @@ class _Importer:
         except Exception as error:  # the C++ inference raises its own type
             reason = " ".join(str(error).split())
             raise _DoesNotFit(f"{node.op} {node.name}: {reason[:160]}") from None
+        if node.op == "Reshape":  # onnx's inference takes the wanted shape without counting
+            size, kind = prod(self._shape(node.inputs[0])), found.get(node.outputs[0])
+            if kind and _concrete(kind):
+                wanted = [d.dim_value for d in kind.tensor_type.shape.dim]
+                if prod(wanted) != size:
+                    raise _DoesNotFit(f"Reshape {node.name}: {size} elements to shape {wanted}")
         if node.op in ("Conv", "MaxPool", "AveragePool"):
             # onnx's inference gives a window that does not fit one position
             kernel = (
@@ -346,9 +340,13 @@ class _Importer:
             kind = found.get(name)
             if kind is None or not _concrete(kind):
                 kind = self._evaluate(node, name)
-            if any(d.dim_value < 1 for d in kind.tensor_type.shape.dim):
-                raise _DoesNotFit(f"{node.op} {node.name} whose result {name} is empty")
-            self.types[name] = kind
+            self._keep(node, name, kind)
+
+    def _keep(self, node: Node, name: str, kind: onnx.TypeProto) -> None:
+        if any(d.dim_value < 1 for d in kind.tensor_type.shape.dim):
+            raise _DoesNotFit(f"{node.op} {node.name} whose result {name} is empty")
+        shape = [d.dim_value for d in kind.tensor_type.shape.dim]
+        self._type(name, kind.tensor_type.elem_type, shape)
 
     def _evaluate(self, node: Node, wanted: str) -> onnx.TypeProto:
         """The shape that the golden operator gives on zeros, where inference gives up."""
@@ -364,7 +362,7 @@ class _Importer:
         try:
             with np.errstate(all="ignore"):
                 results = OPS[node.op](node, args, Context(lambda _, a, b: a @ b))
-        except (ValueError, IndexError, TypeError) as error:
+        except _MISFITS as error:
             raise _DoesNotFit(f"{node.op} {node.name}: {error}") from None
         result = np.asarray(results[list(node.outputs).index(wanted)])
         return helper.make_tensor_type_proto(
@@ -373,9 +371,11 @@ class _Importer:
 
     def _constant(self, name: str, value: NDArray) -> None:
         self.constants[name] = value
-        self.types[name] = helper.make_tensor_type_proto(
-            helper.np_dtype_to_tensor_dtype(value.dtype), list(value.shape)
-        )
+        self._type(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+
+    def _type(self, name: str, elem_type: int, shape: Sequence[int]) -> None:
+        kind = TensorProto.FLOAT if elem_type in _FLOATS else elem_type
+        self.types[name] = helper.make_tensor_type_proto(kind, list(shape))
 
     def _shape(self, name: str) -> tuple[int, ...]:
         return tuple(d.dim_value for d in self.types[name].tensor_type.shape.dim)
@@ -409,4 +409,5 @@ def _attribute(attribute: onnx.AttributeProto) -> Any:
 
 def _wide(value: NDArray) -> NDArray:
     """Floating-point constants as float32, the type that everything is computed in."""
-    return value.astype(np.float32) if value.dtype.kind == "f" else value
+    floats = value.dtype.kind == "f" or value.dtype.name == "bfloat16"
+    return value.astype(np.float32) if floats else value

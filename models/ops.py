@@ -58,7 +58,9 @@ def load_all() -> None:
     from hwsim.models import (  # noqa: F401 - imported for their registrations
         ops_elementwise,
         ops_linear,
+        ops_norm,
         ops_recurrent,
+        ops_resize,
         ops_shape,
     )
 

@@ -1,4 +1,4 @@
-"""Golden element-wise operators, reductions and normalisations, in float32."""
+"""Golden element-wise operators, softmax and reductions, in float32."""
 
 from __future__ import annotations
 
@@ -50,9 +50,16 @@ OPS.update(
     {
         "Abs": _unary(np.abs),
         "Add": _binary(np.add),
+        "Acos": _unary(np.arccos),
+        "Acosh": _unary(np.arccosh),
+        "Asin": _unary(np.arcsin),
+        "Asinh": _unary(np.arcsinh),
+        "Atan": _unary(np.arctan),
+        "Atanh": _unary(np.arctanh),
         "And": _binary(np.logical_and),
         "Ceil": _unary(np.ceil),
         "Cos": _unary(np.cos),
+        "Cosh": _unary(np.cosh),
         "Div": _binary(_divide),
         "Equal": _binary(np.equal),
         "Erf": _unary(_erf),
@@ -62,9 +69,11 @@ OPS.update(
         "GreaterOrEqual": _binary(np.greater_equal),
         "HardSwish": _unary(lambda x: x * np.clip(x / np.float32(6) + np.float32(0.5), 0, 1)),
         "Identity": _unary(lambda x: x),
+        "IsNaN": _unary(np.isnan),
         "Less": _binary(np.less),
         "LessOrEqual": _binary(np.less_equal),
         "Log": _unary(np.log),
+        "Mish": _unary(lambda x: x * np.tanh(np.logaddexp(x, x.dtype.type(0)))),
         "Mul": _binary(np.multiply),
         "Neg": _unary(np.negative),
         "Not": _unary(np.logical_not),
@@ -72,22 +81,30 @@ OPS.update(
         "Pow": _binary(lambda a, b: np.power(a, b).astype(a.dtype)),
         "Reciprocal": _unary(np.reciprocal),
         "Relu": _unary(lambda x: np.maximum(x, x.dtype.type(0))),
+        "Round": _unary(np.rint),
         "Sigmoid": _unary(_sigmoid),
+        "Sign": _unary(np.sign),
         "Sin": _unary(np.sin),
+        "Sinh": _unary(np.sinh),
         "Softplus": _unary(lambda x: np.logaddexp(x, x.dtype.type(0))),
+        "Softsign": _unary(lambda x: x / (1 + np.abs(x))),
         "Sqrt": _unary(np.sqrt),
         "Sub": _binary(np.subtract),
+        "Tan": _unary(np.tan),
         "Tanh": _unary(np.tanh),
+        "Xor": _binary(np.logical_xor),
     }
 )
 
 
-@operator("Max", "Min", "Sum")
+@operator("Max", "Mean", "Min", "Sum")
 def _variadic(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
-    function = {"Max": np.maximum, "Min": np.minimum, "Sum": np.add}[node.op]
+    function = {"Max": np.maximum, "Mean": np.add, "Min": np.minimum, "Sum": np.add}[node.op]
     total = inputs[0]
     for x in inputs[1:]:
         total = function(total, x)
+    if node.op == "Mean":
+        total = total / np.float32(len(inputs))
     return [np.asarray(total)]
 
 
@@ -97,17 +114,37 @@ def _where(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     return [np.asarray(np.where(condition, x, y))]
 
 
-@operator("LeakyRelu", "Elu", "HardSigmoid", "PRelu")
+_ALPHA = {
+    "Celu": 1.0,
+    "Elu": 1.0,
+    "HardSigmoid": 0.2,
+    "LeakyRelu": 0.01,
+    "Selu": 1.67326319217681884765625,
+    "Swish": 1.0,
+    "ThresholdedRelu": 1.0,
+}
+"""ONNX's default of the attribute `alpha`."""
+
+
+@operator("PRelu", *_ALPHA)
 def _sloped(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     x = inputs[0]
     if node.op == "PRelu":
         return [np.where(x < 0, x * inputs[1], x)]
-    default = {"LeakyRelu": 0.01, "Elu": 1.0, "HardSigmoid": 0.2}[node.op]
-    alpha = np.float32(node.attrs.get("alpha", default))
+    alpha = np.float32(node.attrs.get("alpha", _ALPHA[node.op]))
     if node.op == "LeakyRelu":
         return [np.where(x < 0, x * alpha, x)]
-    if node.op == "Elu":
-        return [np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)]
+    if node.op == "ThresholdedRelu":
+        return [np.where(x > alpha, x, x.dtype.type(0))]
+    if node.op == "Swish":
+        return [x * _sigmoid(alpha * x)]
+    if node.op == "Celu":
+        return [np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) / alpha), x)]
+    if node.op in ("Elu", "Selu"):
+        y = np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x)
+        if node.op == "Selu":
+            y = y * np.float32(node.attrs.get("gamma", 1.05070102214813232421875))
+        return [y]
     return [np.clip(alpha * x + np.float32(node.attrs.get("beta", 0.5)), 0, 1)]
 
 
@@ -135,59 +172,53 @@ def _clip(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
 @operator("Softmax", "LogSoftmax")
 def _softmax(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     x = inputs[0]
-    axis = int(node.attrs.get("axis", -1))
-    shifted = x - x.max(axis=axis, keepdims=True)
-    total = np.exp(shifted).sum(axis=axis, keepdims=True)
+    axis = int(node.attrs.get("axis", -1)) % x.ndim
+    # `flattened` is set by `onnx_opsets.modern`: before opset 13 the axes from `axis` on are one
+    axes = tuple(range(axis, x.ndim)) if node.attrs.get("flattened", 0) else axis
+    shifted = x - x.max(axis=axes, keepdims=True)
+    total = np.exp(shifted).sum(axis=axes, keepdims=True)
     if node.op == "LogSoftmax":
         return [shifted - np.log(total)]
     return [np.exp(shifted) / total]
 
 
-@operator("BatchNormalization")
-def _batch_norm(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
-    x, scale, bias, mean, variance = inputs[:5]
-    shape = (1, -1) + (1,) * (x.ndim - 2)
-    factor = scale / np.sqrt(variance + np.float32(node.attrs.get("epsilon", 1e-5)))
-    return [(x - mean.reshape(shape)) * factor.reshape(shape) + bias.reshape(shape)]
+_REDUCTIONS: dict[str, tuple[Callable[[Any], Any], Any, Callable[[Any], Any]]] = {
+    "ReduceMean": (lambda x: x, np.mean, lambda y: y),
+    "ReduceSum": (lambda x: x, np.sum, lambda y: y),
+    "ReduceMax": (lambda x: x, np.max, lambda y: y),
+    "ReduceMin": (lambda x: x, np.min, lambda y: y),
+    "ReduceProd": (lambda x: x, np.prod, lambda y: y),
+    "ReduceL1": (np.abs, np.sum, lambda y: y),
+    "ReduceL2": (np.square, np.sum, np.sqrt),
+    "ReduceSumSquare": (np.square, np.sum, lambda y: y),
+    "ReduceLogSum": (lambda x: x, np.sum, np.log),
+    "ReduceLogSumExp": (np.exp, np.sum, np.log),
+}
+"""What is done to every element, over an axis, to the result."""
 
 
-@operator("LayerNormalization")
-def _layer_norm(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
-    x, scale = inputs[:2]
-    axis = int(node.attrs.get("axis", -1)) % x.ndim
-    axes = tuple(range(axis, x.ndim))
-    centred = x - x.mean(axis=axes, keepdims=True)
-    variance = (centred * centred).mean(axis=axes, keepdims=True)
-    y = centred / np.sqrt(variance + np.float32(node.attrs.get("epsilon", 1e-5))) * scale
-    if len(inputs) > 2 and inputs[2] is not None:
-        y = y + inputs[2]
-    return [y]
-
-
-@operator("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd")
+@operator(*_REDUCTIONS)
 def _reduce(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     x = inputs[0]
-    axes = axes_of(node, inputs, 1)
+    axes = axes_of(node, inputs, 1) or None  # no axes and empty axes both mean all
     if axes is None and node.attrs.get("noop_with_empty_axes", 0):
         return [x]
-    keep = bool(node.attrs.get("keepdims", 1))
-    if node.op == "ReduceL2":
-        return [np.sqrt((x * x).sum(axis=axes, keepdims=keep))]
-    functions: dict[str, Any] = {
-        "ReduceMean": np.mean,
-        "ReduceSum": np.sum,
-        "ReduceMax": np.max,
-        "ReduceMin": np.min,
-        "ReduceProd": np.prod,
-    }
-    return [np.asarray(functions[node.op](x, axis=axes, keepdims=keep), dtype=x.dtype)]
+    before, over, after = _REDUCTIONS[node.op]
+    y = over(before(x), axis=axes, keepdims=bool(node.attrs.get("keepdims", 1)))
+    return [np.asarray(after(y), dtype=x.dtype)]
 
 
-@operator("ArgMax")
+@operator("ArgMax", "ArgMin")
 def _argmax(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
+    x = inputs[0]
     axis = int(node.attrs.get("axis", 0))
     keep = bool(node.attrs.get("keepdims", 1))
-    return [np.asarray(np.argmax(inputs[0], axis=axis, keepdims=keep), np.int64)]
+    find = np.argmax if node.op == "ArgMax" else np.argmin
+    if node.attrs.get("select_last_index", 0):
+        found = x.shape[axis] - 1 - find(np.flip(x, axis), axis=axis, keepdims=keep)
+    else:
+        found = find(x, axis=axis, keepdims=keep)
+    return [np.asarray(found, np.int64)]
 
 
 @operator("Cast")
@@ -198,20 +229,35 @@ def _cast(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     return [np.asarray(inputs[0]).astype(_CAST[to])]
 
 
+@operator("CastLike")
+def _cast_like(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
+    return [np.asarray(inputs[0]).astype(np.asarray(inputs[1]).dtype)]
+
+
+@operator("Mod")
+def _mod(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
+    function = np.fmod if node.attrs.get("fmod", 0) else np.mod  # the sign of a, or that of b
+    return [np.asarray(function(inputs[0], inputs[1]))]
+
+
 @operator("Dropout")
 def _dropout(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
-    return [inputs[0]]  # inference
+    return [inputs[0], np.ones(np.shape(inputs[0]), np.bool_)]  # inference keeps everything
 
 
-# onnx.TensorProto.DataType; FP16 and FP64 compute in float32 like everything else here
+# onnx.TensorProto.DataType; FP16, BF16 and FP64 compute in float32 like everything else here
 _CAST = {
     1: np.float32,
     2: np.uint8,
     3: np.int8,
+    4: np.uint16,
     5: np.int16,
     6: np.int32,
     7: np.int64,
     9: np.bool_,
     10: np.float32,
     11: np.float32,
+    12: np.uint32,
+    13: np.uint64,
+    16: np.float32,
 }

@@ -133,24 +133,36 @@ def conv_transpose_pads(
 ) -> tuple[tuple[tuple[int, int], ...], tuple[int, ...]]:
     """Pads and output sizes of a transposed convolution.
 
+    `output_shape` and `auto_pad` settle the padding; an odd one has its extra element at the
+    start, at the end for `SAME_UPPER`. An output longer than the windows reach ends in zeros.
+
     Raises:
-        ValueError: `auto_pad` or `output_shape`, which are not supported here.
+        ValueError: an unknown `auto_pad`.
     """
     rank = len(sizes)
-    if str(node.attrs.get("auto_pad", "NOTSET")) != "NOTSET" or "output_shape" in node.attrs:
-        raise ValueError(
-            f"{node.name}: ConvTranspose with auto_pad or output_shape is not supported"
-        )
     strides = attr_ints(node, "strides", (1,) * rank)
     dilations = attr_ints(node, "dilations", (1,) * rank)
     extra = attr_ints(node, "output_padding", (0,) * rank)
     flat = attr_ints(node, "pads", (0,) * (2 * rank))
-    pads = tuple((flat[i], flat[i + rank]) for i in range(rank))
-    out = tuple(
-        st * (s - 1) + e + (k - 1) * d + 1 - sum(p)
-        for s, st, e, k, d, p in zip(sizes, strides, extra, kernel, dilations, pads, strict=True)
+    rule = str(node.attrs.get("auto_pad", "NOTSET"))
+    if rule not in ("", "NOTSET", "VALID", "SAME_UPPER", "SAME_LOWER"):
+        raise ValueError(f"{node.name}: auto_pad must be one of ONNX's four, but got {rule!r}")
+    full = tuple(
+        st * (s - 1) + e + (k - 1) * d + 1
+        for s, st, e, k, d in zip(sizes, strides, extra, kernel, dilations, strict=True)
     )
-    return pads, out
+    if "output_shape" not in node.attrs and not rule.startswith("SAME"):
+        if rule == "VALID":
+            flat = (0,) * (2 * rank)
+        pads = tuple((flat[i], flat[i + rank]) for i in range(rank))
+        return pads, tuple(f - sum(p) for f, p in zip(full, pads, strict=True))
+    asked = attr_ints(node, "output_shape", ())
+    same = tuple(s * st for s, st in zip(sizes, strides, strict=True))
+    out = asked[-rank:] if asked else same
+    totals = [max(f - o, 0) for f, o in zip(full, out, strict=True)]
+    if rule == "SAME_UPPER":
+        return tuple((t // 2, t - t // 2) for t in totals), out
+    return tuple((t - t // 2, t // 2) for t in totals), out
 
 
 @operator("Gemm")
@@ -170,10 +182,10 @@ def _gemm(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
 @operator("MatMul")
 def _matmul(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     a, b = inputs
-    if b.ndim <= 2 and a.ndim >= 2:  # one product over all leading axes
+    if b.ndim == 1 or (b.ndim == 2 and a.ndim >= 2):  # one product over all leading axes
         matrix = b if b.ndim == 2 else b[:, None]
         z = context.gemm(node, a.reshape(-1, a.shape[-1]), matrix)
-        return [z.reshape(*a.shape[:-1], *b.shape[1:])]
+        return [z.reshape((*a.shape[:-1], *b.shape[1:]))]
     wide_a = a[None, :] if a.ndim == 1 else a
     batch = np.broadcast_shapes(wide_a.shape[:-2], b.shape[:-2])
     left = np.broadcast_to(wide_a, (*batch, *wide_a.shape[-2:]))
@@ -190,7 +202,8 @@ def _pool(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     window = window_parameters(node, x.shape[2:], attr_ints(node, "kernel_shape", ()))
     axes = tuple(range(-len(window.kernel), 0))
     if node.op == "MaxPool":
-        return [window.view(x, -np.inf).max(axis=axes)]
+        least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+        return [window.view(x, least).max(axis=axes)]
     total = window.view(x).sum(axis=axes, dtype=np.float32)
     if node.attrs.get("count_include_pad", 0):
         # padding counts, but not what ceil_mode adds beyond it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,14 +11,6 @@ from hwsim.models.network import Node
 from hwsim.models.ops import Context, Inputs, axes_of, operator
 
 __all__: list[str] = []
-
-_ROUNDINGS: dict[str, Callable[[NDArray], NDArray]] = {
-    "floor": np.floor,
-    "ceil": np.ceil,
-    "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-    "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-}
-"""ONNX's `nearest_mode`."""
 
 
 @operator("Reshape")
@@ -89,6 +81,8 @@ def _slice(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
         starts, ends, np.atleast_1d(axes), np.atleast_1d(steps), strict=True
     ):
         size, lo, hi = x.shape[int(axis)], int(start), int(end)
+        if step < 0 and lo < -size:  # ONNX starts at the first element, a Python slice nowhere
+            lo = 0
         if step < 0 and hi < -size:  # before the first element: a Python slice has None for that
             cut[int(axis)] = slice(lo, None, int(step))
         else:
@@ -167,37 +161,9 @@ def _pad(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
         )
         fill = x.dtype.type(np.asarray(value).ravel()[0])
         return [np.pad(x[cut], widths, constant_values=fill)]
-    if mode not in ("reflect", "edge"):
+    if mode not in ("reflect", "edge", "wrap"):
         raise ValueError(f"{node.name}: Pad mode {mode!r} is not supported")
     return [np.pad(x[cut], widths, mode=mode)]  # type: ignore[call-overload]
-
-
-@operator("Resize")
-def _resize(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
-    x = inputs[0]
-    mode = str(node.attrs.get("mode", "nearest"))
-    transform = str(node.attrs.get("coordinate_transformation_mode", "half_pixel"))
-    scales = inputs[2] if len(inputs) > 2 else None
-    if len(inputs) > 3 and inputs[3] is not None:
-        sizes = [int(s) for s in inputs[3]]
-    elif scales is not None and np.size(scales):
-        sizes = [int(np.floor(s * f)) for s, f in zip(x.shape, scales, strict=True)]
-    else:
-        raise ValueError(f"{node.name}: Resize needs scales or sizes")
-    if mode != "nearest" or transform not in ("asymmetric", "half_pixel"):
-        raise ValueError(f"{node.name}: Resize {mode} with {transform} is not supported")
-    rounding = str(node.attrs.get("nearest_mode", "round_prefer_floor"))
-    for axis, size in enumerate(sizes):
-        if size == x.shape[axis]:
-            continue
-        scale = (
-            float(scales[axis]) if scales is not None and np.size(scales) else size / x.shape[axis]
-        )
-        at = np.arange(size)
-        where = at / scale if transform == "asymmetric" else (at + 0.5) / scale - 0.5
-        index = _ROUNDINGS[rounding](where)
-        x = np.take(x, np.clip(index, 0, x.shape[axis] - 1).astype(np.int64), axis=axis)
-    return [x]
 
 
 @operator("DepthToSpace")
@@ -210,3 +176,44 @@ def _depth_to_space(node: Node, inputs: Inputs, context: Context) -> Sequence[ND
     else:
         y = x.reshape(b, c // (s * s), s, s, h, w).transpose(0, 1, 4, 2, 5, 3)
     return [y.reshape(b, c // (s * s), h * s, w * s)]
+
+
+@operator("SpaceToDepth")
+def _space_to_depth(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
+    x = inputs[0]
+    b, c, h, w = x.shape
+    s = int(node.attrs["blocksize"])
+    order = (
+        (0, 3, 5, 1, 2, 4) if str(node.attrs.get("mode", "DCR")) == "DCR" else (0, 1, 3, 5, 2, 4)
+    )
+    y = x.reshape(b, c, h // s, s, w // s, s).transpose(order)
+    return [y.reshape(b, c * s * s, h // s, w // s)]
+
+
+@operator("GatherElements")
+def _gather_elements(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
+    x, axis = inputs[0], int(node.attrs.get("axis", 0))
+    index = np.asarray(inputs[1], np.int64)
+    whole = [slice(None)] * x.ndim
+    for other in range(x.ndim):  # the index may be shorter along the other axes
+        if other != axis % x.ndim:
+            whole[other] = slice(index.shape[other])
+    index = np.where(index < 0, index + x.shape[axis], index)
+    return [np.take_along_axis(x[tuple(whole)], index, axis=axis)]
+
+
+@operator("Trilu")
+def _trilu(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
+    k = int(inputs[1]) if len(inputs) > 1 and inputs[1] is not None else 0
+    return [np.triu(inputs[0], k) if node.attrs.get("upper", 1) else np.tril(inputs[0], k)]
+
+
+@operator("CumSum")
+def _cumsum(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
+    x, axis = inputs[0], int(np.ravel(inputs[1])[0])
+    if node.attrs.get("reverse", 0):
+        x = np.flip(x, axis)
+    y = np.cumsum(x, axis=axis, dtype=x.dtype)
+    if node.attrs.get("exclusive", 0):
+        y = y - x
+    return [np.flip(y, axis) if node.attrs.get("reverse", 0) else y]
