@@ -9,6 +9,7 @@ from math import prod
 from hwsim.models.network import Network, Node
 from hwsim.models.ops import attr_ints
 from hwsim.models.ops_linear import WindowParameters, conv_transpose_pads, window_parameters
+from hwsim.models.ops_recurrent import check_recurrent
 from hwsim.models.work import ConvGeometry, Gemm, Vector, Work
 
 __all__ = ["lower"]
@@ -36,6 +37,10 @@ _OPERATIONS = {"BatchNormalization": 2, "Softmax": 4, "LayerNormalization": 6, "
 """Arithmetic operations an element where it is not one: scale and shift; maximum, subtract,
 exponent and divide; two passes of mean and variance, scale and shift; the erf polynomial."""
 
+_GATES = {"LSTM": 13, "GRU": 11}
+"""Operations a cell and step. LSTM: 4 sums of projections, 5 sigmoids and tanhs, 3 products, 1 sum.
+GRU: 3 sums, 3 sigmoids and tanhs, 1 product with the reset gate, 4 to mix old and new state."""
+
 
 def lower(network: Network) -> list[Work]:
     """The network's work in order, for the batch that it was built with.
@@ -57,6 +62,10 @@ def lower(network: Network) -> list[Work]:
                 gemms = [replace(g, first=True) for g in gemms]
                 first = False
             work += gemms
+            if node.op in _GATES:
+                work.append(_gates(network, node))
+            if node.op == "ConvTranspose":
+                work.append(_scatter(network, node, gemms[0]))
             fusable.add(node.outputs[0])
             continue
         if node.op in _FREE:
@@ -175,30 +184,68 @@ def _matmul(network: Network, node: Node) -> Gemm:
 
 
 def _recurrent(network: Network, node: Node) -> list[Gemm]:
+    """One product for the inputs of all steps and one a step for the state.
+
+    A GRU that resets the state before its product (ONNX's default) needs two a step: the candidate
+    waits for the reset gate.
+    """
+    check_recurrent(node)
     time, batch, size = network.shapes[node.inputs[0]]
     directions, gates, hidden = network.shapes[node.inputs[2]]
     trained = node.inputs[1] in network.parameters
-    return [
+    parts = {"recurrent": gates}
+    if node.op == "GRU" and not node.attrs.get("linear_before_reset", 0):
+        parts = {"recurrent": 2 * hidden, "candidate": hidden}
+    inputs = Gemm(
+        layer=f"{node.name}.input",
+        op=node.op,
+        m=time * batch,
+        n=gates,
+        k=size,
+        count=directions,
+        weights=trained,
+    )
+    steps = [
         Gemm(
-            layer=f"{node.name}.input",
-            op=node.op,
-            m=time * batch,
-            n=gates,
-            k=size,
-            count=directions,
-            weights=trained,
-        ),
-        Gemm(
-            layer=f"{node.name}.recurrent",
+            layer=f"{node.name}.{part}",
             op=node.op,
             m=batch,
-            n=gates,
+            n=n,
             k=hidden,
             count=directions * time,
             weights=trained,
             shared=directions == 1,
-        ),
+        )
+        for part, n in parts.items()
     ]
+    return [inputs, *steps]
+
+
+def _gates(network: Network, node: Node) -> Vector:
+    """Element-wise work of all steps: both projections and the state in, the new state out."""
+    time, batch, _ = network.shapes[node.inputs[0]]
+    directions, gates, hidden = network.shapes[node.inputs[2]]
+    cells = time * batch * directions * hidden
+    states = 2 if node.op == "LSTM" else 1  # an LSTM's cell beside the hidden state
+    return Vector(
+        layer=f"{node.name}.gates",
+        op=node.op,
+        elements_in=cells * (2 * gates // hidden + 1),  # the old cell, or a GRU's old hidden state
+        elements_out=cells * states,
+        operations=cells * _GATES[node.op],
+    )
+
+
+def _scatter(network: Network, node: Node, gemm: Gemm) -> Vector:
+    """Every product of a transposed convolution is added to the output that it falls on."""
+    taps = gemm.m * gemm.n * gemm.count
+    return Vector(
+        layer=f"{node.name}.scatter",
+        op=node.op,
+        elements_in=taps,
+        elements_out=prod(network.shapes[node.outputs[0]]),
+        operations=taps,
+    )
 
 
 def _vector(network: Network, node: Node, fusable: set[str], readers: Mapping[str, int]) -> Vector:

@@ -16,18 +16,18 @@ from hwsim.models.network import Node
 from hwsim.models.ops import Context, Inputs, operator
 from hwsim.models.ops_elementwise import _sigmoid
 
-__all__: list[str] = []
+__all__ = ["check_recurrent"]
 
 
 def _optional(inputs: Inputs, position: int) -> Any:
     return inputs[position] if len(inputs) > position else None
 
 
-def _check(node: Node, inputs: Inputs) -> None:
+def check_recurrent(node: Node) -> None:
     """Refuse the forms that are not computed here.
 
     Raises:
-        ValueError: other activations, clipping, batch-first layout or ragged sequences.
+        ValueError: other activations, clipping, peepholes or the batch-first layout.
     """
     given = [str(a) for a in node.attrs.get("activations", [])]
     usual = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"]}[node.op]
@@ -37,6 +37,12 @@ def _check(node: Node, inputs: Inputs) -> None:
         if node.attrs.get(name, 0):
             value = node.attrs[name]
             raise ValueError(f"{node.name}: {node.op} with {name}={value} is not supported")
+    if len(node.inputs) > 7 and node.inputs[7]:
+        raise ValueError(f"{node.name}: LSTM with peepholes is not supported")
+
+
+def _check(node: Node, inputs: Inputs) -> None:
+    check_recurrent(node)
     lengths = _optional(inputs, 4)
     if lengths is not None and (np.asarray(lengths) != inputs[0].shape[0]).any():
         raise ValueError(f"{node.name}: {node.op} with ragged sequence_lens is not supported")
@@ -45,8 +51,6 @@ def _check(node: Node, inputs: Inputs) -> None:
 @operator("LSTM")
 def _lstm(node: Node, inputs: Inputs, context: Context) -> Sequence[NDArray]:
     _check(node, inputs)
-    if _optional(inputs, 7) is not None:
-        raise ValueError(f"{node.name}: LSTM with peepholes is not supported")
     x = inputs[0]
     steps, batch, _ = x.shape
     directions, hidden4 = inputs[1].shape[:2]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -72,8 +74,68 @@ def test_lowering_counts_the_products_that_forward_does(name):
     for w in lower(network):
         if isinstance(w, Gemm):
             layer = w.layer.removesuffix(".input").removesuffix(".recurrent")
+            layer = layer.removesuffix(".candidate")
             planned[layer] = planned.get(layer, 0) + w.macs
     assert planned == done
+
+
+@pytest.mark.parametrize(
+    ("op", "before", "shapes", "gates"),
+    [
+        ("LSTM", 0, [(6, 20, 4), (2, 20, 5)], (3 * 2 * 5 * 9, 3 * 2 * 5 * 2, 3 * 2 * 5 * 13)),
+        ("GRU", 1, [(6, 15, 4), (2, 15, 5)], (3 * 2 * 5 * 7, 3 * 2 * 5, 3 * 2 * 5 * 11)),
+        ("GRU", 0, [(6, 15, 4), (2, 10, 5), (2, 5, 5)], (3 * 2 * 5 * 7, 3 * 2 * 5, 3 * 2 * 5 * 11)),
+    ],
+)
+def test_lowering_of_recurrences(op, before, shapes, gates):
+    """3 steps of batch 2 from 4 to 5: the products are those that forward does, in that order."""
+    b = NetworkBuilder("net")
+    b.recurrent("r", op, b.input("x", 3, 2, 4), 5)
+    if op == "GRU":
+        b.nodes[0] = replace(b.nodes[0], attrs={**b.nodes[0].attrs, "linear_before_reset": before})
+    network = b.finish("r.squeeze")
+    seen: list[tuple[int, int, int]] = []
+    x = np.random.default_rng(0).standard_normal((3, 2, 4)).astype(np.float32)
+    forward(network, {"x": x}, hook=lambda n, a, b, z: seen.append((*z.shape, a.shape[1])))
+    *products, vector = lower(network)
+    assert [(w.m, w.n, w.k) for w in products] == shapes
+    assert seen == [shapes[0], *shapes[1:] * 3]
+    assert [w.count for w in products] == [1] + [3] * (len(shapes) - 1)
+    assert vector.layer == "r.gates"
+    assert (vector.elements_in, vector.elements_out, vector.operations) == gates
+
+
+def test_lowering_of_a_transposed_convolution():
+    """3 x 4 x 5 channels in two groups to 6 channels, kernel 2 x 3, stride 2: taps, then a sum."""
+    b = NetworkBuilder("net")
+    weight = b.parameter("w", (4, 3, 2, 3), fan_in=12)
+    x = b.input("x", 1, 4, 4, 5)
+    b.node("up", "ConvTranspose", [x, weight], (1, 6, 8, 11), group=2, strides=[2, 2])
+    network = b.finish(b.unary("relu", "Relu", "up"))
+    seen: list[tuple[int, int, int]] = []
+    image = np.random.default_rng(0).standard_normal((1, 4, 4, 5)).astype(np.float32)
+    values = forward(
+        network,
+        {"x": image},
+        keep=True,
+        hook=lambda n, a, b, z: seen.append((*z.shape, a.shape[1])),
+    )
+    assert values["up"].shape == network.shapes["up"]
+    gemm, scatter, relu = lower(network)
+    assert isinstance(gemm, Gemm)
+    assert seen == [(gemm.m, gemm.n, gemm.k)] * gemm.count == [(20, 18, 2)] * 2
+    assert isinstance(scatter, Vector)
+    assert (scatter.elements_in, scatter.elements_out, scatter.operations) == (720, 528, 720)
+    assert isinstance(relu, Vector)
+    assert relu.fused
+
+
+def test_recurrences_that_are_not_computed_are_not_lowered():
+    b = NetworkBuilder("net")
+    b.recurrent("r", "LSTM", b.input("x", 3, 2, 4), 5)
+    b.nodes[0] = replace(b.nodes[0], attrs={"hidden_size": 5, "layout": 1})
+    with pytest.raises(ValueError, match="r: LSTM with layout=1 is not supported"):
+        lower(b.finish("r.squeeze"))
 
 
 def test_shapes_of_every_tensor_are_those_computed():
