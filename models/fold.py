@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,9 @@ __all__ = ["fold_batch_norm"]
 
 
 def fold_batch_norm(network: Network) -> Network:
-    """The network without the batch-norms that follow a convolution nothing else reads.
+    """The network without the batch-norms that follow a product with weights nothing else reads.
+
+    Products are Conv, ConvTranspose, and Gemm with alpha = beta = 1.
 
     The folded weights are w * scale / sqrt(variance + epsilon), made on demand like all others;
     the outputs are those of the original up to float32 rounding.
@@ -34,14 +37,14 @@ def fold_batch_norm(network: Network) -> Network:
         conv = makers.get(norm.inputs[0])
         if (
             conv is None
-            or conv.op != "Conv"
+            or not _folds(network, conv)
             or readers[conv.outputs[0]] != 1
             or conv.outputs[0] in network.outputs
-            or any(name not in network.parameters for name in (*conv.inputs[1:], *norm.inputs[1:]))
+            or any(n and n not in network.parameters for n in (*conv.inputs[1:], *norm.inputs[1:]))
         ):
             continue
         weight, bias = f"{conv.name}.folded.weight", f"{conv.name}.folded.bias"
-        filters = network.shapes[conv.inputs[1]][0]
+        filters = network.shapes[norm.inputs[1]][0]
         parameters[weight] = Parameter(network.shapes[conv.inputs[1]], _weight(network, conv, norm))
         parameters[bias] = Parameter((filters,), _bias(network, conv, norm))
         shapes[weight], shapes[bias] = parameters[weight].shape, (filters,)
@@ -61,6 +64,16 @@ def fold_batch_norm(network: Network) -> Network:
     )
 
 
+def _folds(network: Network, node: Node) -> bool:
+    if node.op == "Gemm":
+        rows = 1  # of C, which may also be a whole matrix
+        if len(node.inputs) > 2 and node.inputs[2]:
+            *lead, _ = (1, *network.shapes[node.inputs[2]])
+            rows = prod(lead)
+        return rows == node.attrs.get("alpha", 1.0) == node.attrs.get("beta", 1.0) == 1
+    return node.op in ("Conv", "ConvTranspose")
+
+
 def _factor(network: Network, norm: Node) -> NDArray:
     scale, variance = network.value(norm.inputs[1]), network.value(norm.inputs[4])
     return scale / np.sqrt(variance + np.float32(norm.attrs.get("epsilon", 1e-5)))
@@ -69,7 +82,15 @@ def _factor(network: Network, norm: Node) -> NDArray:
 def _weight(network: Network, conv: Node, norm: Node) -> Callable[[], NDArray]:
     def make() -> NDArray:
         w = network.value(conv.inputs[1])
-        return w * _factor(network, norm).reshape(-1, *(1,) * (w.ndim - 1))
+        factor = _factor(network, norm)
+        if conv.op == "ConvTranspose":  # [channels, filters of a group, kernel...]
+            groups = int(conv.attrs.get("group", 1))
+            parts = w.reshape(groups, -1, *w.shape[1:])
+            shape = (groups, 1, w.shape[1], *(1,) * (w.ndim - 2))
+            return (parts * factor.reshape(shape)).reshape(w.shape)
+        if conv.op == "Gemm" and not conv.attrs.get("transB", 0):
+            return w * factor
+        return w * factor.reshape(-1, *(1,) * (w.ndim - 1))
 
     return make
 
@@ -77,7 +98,8 @@ def _weight(network: Network, conv: Node, norm: Node) -> Callable[[], NDArray]:
 def _bias(network: Network, conv: Node, norm: Node) -> Callable[[], NDArray]:
     def make() -> NDArray:
         shift, mean = network.value(norm.inputs[2]), network.value(norm.inputs[3])
-        start = network.value(conv.inputs[2]) if len(conv.inputs) > 2 else np.float32(0)
+        given = len(conv.inputs) > 2 and conv.inputs[2]
+        start = network.value(conv.inputs[2]).reshape(-1) if given else np.float32(0)
         return shift + (start - mean) * _factor(network, norm)
 
     return make

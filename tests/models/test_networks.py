@@ -227,6 +227,59 @@ def test_batch_norm_folds_to_the_same_function():
     np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)  # another order of rounding
 
 
+@pytest.mark.parametrize(
+    ("op", "x", "w", "out", "attrs"),
+    [
+        ("Gemm", (3, 5), (4, 5), (3, 4), {"transB": 1}),
+        ("Gemm", (3, 5), (5, 4), (3, 4), {}),
+        (
+            "ConvTranspose",
+            (2, 6, 4, 3),
+            (6, 2, 2, 3),
+            (2, 4, 8, 7),
+            {"group": 2, "strides": [2, 2]},
+        ),
+        ("ConvTranspose", (2, 3, 5), (3, 4, 2), (2, 4, 6), {}),
+        ("Conv", (2, 6, 5, 4), (4, 3, 2, 2), (2, 4, 4, 3), {"group": 2}),
+    ],
+)
+@pytest.mark.parametrize("bias", [False, True])
+def test_batch_norm_folds_into_every_product(op, x, w, out, attrs, bias):
+    rng = np.random.default_rng(0)
+    b = NetworkBuilder("net")
+    inputs = [b.input("x", *x), b.constant("w", rng.standard_normal(w).astype(np.float32))]
+    if bias:
+        inputs.append(b.constant("bias", rng.standard_normal(4).astype(np.float32)))
+    norm = [b.node("product", op, inputs, out, **attrs)]
+    norm += [
+        b.constant(name, (rng.random(4) + 0.5).astype(np.float32))
+        for name in ("scale", "shift", "mean", "variance")
+    ]
+    network = b.finish(b.node("norm", "BatchNormalization", norm, out, epsilon=1e-3))
+    folded = fold_batch_norm(network)
+    assert [n.op for n in folded.nodes] == [op]
+    values = {"x": rng.standard_normal(x).astype(np.float32)}
+    (want,), (found,) = forward(network, values).values(), forward(folded, values).values()
+    assert found.shape == out
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-5)  # another order of rounding
+
+
+def test_folding_leaves_what_others_read():
+    b = NetworkBuilder("net")
+    y = b.conv("conv", b.input("x", 1, 3, 5, 5), 4, 3)
+    z = b.batch_norm("bn", y)
+    network = b.finish(b.add("add", y, z))
+    assert [n.op for n in fold_batch_norm(network).nodes] == ["Conv", "BatchNormalization", "Add"]
+    b = NetworkBuilder("net")
+    y = b.node("fc", "Gemm", [b.input("x", 2, 3), b.constant("w", np.eye(3))], (2, 3), alpha=0.5)
+    network = b.finish(b.batch_norm("bn", y))
+    assert [n.op for n in fold_batch_norm(network).nodes] == ["Gemm", "BatchNormalization"]
+    b = NetworkBuilder("net")
+    inputs = [b.input("x", 2, 3), b.constant("w", np.eye(3)), b.constant("c", np.ones((2, 3)))]
+    network = b.finish(b.batch_norm("bn", b.node("fc", "Gemm", inputs, (2, 3))))
+    assert [n.op for n in fold_batch_norm(network).nodes] == ["Gemm", "BatchNormalization"]
+
+
 def test_folding_keeps_every_layer_of_resnet18():
     work = lower(fold_batch_norm(build("resnet18")))
     assert sum(isinstance(w, Gemm) for w in work) == 21
