@@ -57,7 +57,15 @@ class Counts:
 def fold_cycles(
     dataflow: str, m: int, n: int, k_steps: int, rows: int, cols: int, *, drain: bool = False
 ) -> tuple[int, int]:
-    """(folds, cycles of one fold)."""
+    """(folds, cycles of one fold).
+
+    Raises:
+        ValueError: an unknown dataflow, or a size below 1.
+    """
+    sizes = {"m": m, "n": n, "k_steps": k_steps, "rows": rows, "cols": cols}
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} >= 1 must hold, but got {size}")
     if dataflow == "os":
         length = rows + cols + k_steps - 2 + (rows if drain else 0)
         return ceil(m / rows) * ceil(n / cols), length
@@ -74,7 +82,7 @@ def cycles(
     """Cycles of Z[m, n] = A[m, k] B[k, n] with k' = `k_steps`.
 
     Raises:
-        ValueError: an unknown dataflow.
+        ValueError: an unknown dataflow, or a size below 1.
     """
     folds, length = fold_cycles(dataflow, m, n, k_steps, rows, cols, drain=drain)
     return folds * length - 1
@@ -86,7 +94,7 @@ def counts(
     """All event counts in closed form; no tensors are needed.
 
     Raises:
-        ValueError: an unknown dataflow.
+        ValueError: an unknown dataflow, or a size below 1.
     """
     folds, length = fold_cycles(dataflow, m, n, k_steps, rows, cols, drain=drain)
     row_tiles, column_tiles = ceil(m / rows), ceil(n / cols)
@@ -130,7 +138,7 @@ def simulate(
         fmt: the number format.
 
     Raises:
-        ValueError: an unknown dataflow, an empty array, or shapes that do not agree.
+        ValueError: an unknown dataflow, an empty array or operand, or shapes that do not agree.
     """
     if dataflow not in DATAFLOWS:
         raise ValueError(f"dataflow must be one of {', '.join(DATAFLOWS)}, but got {dataflow!r}")
@@ -148,14 +156,17 @@ def simulate(
         width = k
     if a.ndim != 2 or slots.ndim != 2 or a.shape[1] != k:
         raise ValueError(f"A[m, k] and B[k, n] must share k, but got {a.shape} and k={k}")
+    if 0 in a.shape or 0 in slots.shape:
+        raise ValueError(f"A and B must not be empty, but got {a.shape} and {slots.shape}")
     wide_a = np.zeros((a.shape[0], width), fmt.accumulator_dtype)
     wide_a[:, :k] = a
     wide_b = fmt.operand(slots).astype(fmt.accumulator_dtype)
     z = np.zeros((a.shape[0], slots.shape[1]), fmt.accumulator_dtype)
-    if dataflow == "os":
-        events = _os(wide_a, wide_b, picks, rows, cols, rows if drain else 0, z)
-    else:
-        events = _stationary(wide_a, wide_b, picks, rows, cols, dataflow == "is", z)
+    with np.errstate(all="ignore"):  # for runs without the compiler: sums wrap, NaNs arise
+        if dataflow == "os":
+            events = _os(wide_a, wide_b, picks, rows, cols, rows if drain else 0, z)
+        else:
+            events = _stationary(wide_a, wide_b, picks, rows, cols, dataflow == "is", z)
     names = (
         "folds", "cycles", "macs", "a_reads", "b_reads", "psum_reads", "psum_writes", "z_writes"
     )  # fmt: skip

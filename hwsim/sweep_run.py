@@ -12,8 +12,10 @@ import json
 import os
 import sqlite3
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from functools import lru_cache
 from multiprocessing import get_context
@@ -70,7 +72,8 @@ def run_sweep(
         executor: where points run; a process pool when None.
 
     Raises:
-        UserError: a bad specification or folder; one sentence.
+        UserError: a bad specification or folder, a record that cannot be written, or a worker
+            that died; one sentence, and what is finished stays.
         KeyboardInterrupt: Ctrl-C, after what is finished is safe and how to resume was said.
     """
     if workers < 0:
@@ -86,6 +89,7 @@ def run_sweep(
         pending = [p for p in every if p.key not in finished]
         done = len(every) - len(pending)
         progress(done, len(every))
+        started, before = time.perf_counter(), done
         try:
             for point, outcome in run.run(pending):
                 with database:
@@ -94,7 +98,15 @@ def run_sweep(
                         (point.key, json.dumps(outcome)),
                     )
                 done += 1
-                progress(done, len(every), _words(outcome))
+                rate = (done - before) / (time.perf_counter() - started)
+                progress(done, len(every), f"{rate:.1f} points/s, {_words(outcome)}")
+        except sqlite3.Error as error:
+            raise UserError(f"cannot write {path / _DATABASE}: {error}") from None
+        except BrokenProcessPool:
+            raise UserError(
+                f"a worker process died, perhaps for lack of memory, after {done} of {len(every)} "
+                f"points, all of them safe in {path}; the same command with --resume goes on"
+            ) from None
         except KeyboardInterrupt:
             print(
                 f"hwsim: stopped after {done} of {len(every)} points, all of them safe in {path}; "
@@ -196,7 +208,11 @@ def _work(workload: str, batch: int, seed: int) -> tuple[Work, ...]:
     from hwsim.models.lowering import lower
     from hwsim.workloads import load_network
 
-    return tuple(lower(load_network(workload, batch=batch, seed=seed)))
+    network = load_network(workload, batch=batch, seed=seed)
+    try:
+        return tuple(lower(network))
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def _pes(config: Accelerator) -> int:
@@ -211,7 +227,8 @@ def _claim(path: Path, text: str, resume: bool) -> None:
     """The folder is fresh, or holds this very sweep and `resume` was asked for."""
     known = path / "sweep.yaml"
     if not known.exists():
-        if any(path.iterdir()):
+        # a run killed while it wrote this file leaves only its temporary copy
+        if any(not entry.name.startswith(f".{known.name}.") for entry in path.iterdir()):
             raise UserError(f"{path} is not empty and holds no sweep; give an empty folder")
         write_text(known, text)
         return

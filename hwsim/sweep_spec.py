@@ -8,11 +8,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwsim.config import Accelerator, dump_config, load_config, parse_yaml, replace, sentence
+from hwsim.config import Accelerator, load_config, parse_yaml, replace, sentence
 from hwsim.errors import UserError
 from hwsim.workloads import load_network
 
@@ -30,7 +30,8 @@ class SweepSpec(BaseModel):
         workloads: zoo names or `.onnx` files; every point runs on each.
         parameters: values by dotted field path; their product is the grid.
         together: lists of fields that move in step instead, all with equally many values.
-        phase, batch, seed: as for `hwsim simulate`.
+        phase: `inference`, the only one that is modelled.
+        batch, seed: as for `hwsim simulate`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -41,7 +42,7 @@ class SweepSpec(BaseModel):
         dict[str, Annotated[list[Value], Field(min_length=1)]], Field(min_length=1)
     ]
     together: list[Annotated[list[str], Field(min_length=2)]] = []
-    phase: str = "inference"
+    phase: Literal["inference"] = "inference"
     batch: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -108,8 +109,9 @@ def points(spec: SweepSpec) -> list[Point]:
             config = replace(base, values)
         except UserError as problem:
             error = str(problem)
+        what = config.model_dump(mode="json") if config is not None else values
         for workload in spec.workloads:
-            key = _key(spec, identities[workload], config, values)
+            key = _key(spec, identities[workload], what)
             point = Point(key=key, workload=workload, values=values, config=config, error=error)
             found.setdefault(key, point)
     return list(found.values())
@@ -174,13 +176,11 @@ def _grid(spec: SweepSpec) -> list[dict[str, Value]]:
     ]
 
 
-def _key(
-    spec: SweepSpec, identity: str, config: Accelerator | None, values: Mapping[str, Value]
-) -> str:
+def _key(spec: SweepSpec, identity: str, config: Mapping[str, Any]) -> str:
     import hwsim
 
     what = {
-        "config": dump_config(config) if config is not None else dict(values),
+        "config": config,
         "workload": identity,
         "phase": spec.phase,
         "batch": spec.batch,

@@ -52,6 +52,50 @@ def test_compact_bits(m, n, k, pattern, seed):
     assert (FP16.bits(fast) == FP16.bits(slow)).all()
 
 
+# one past and well past each block of the kernels: 4 rows, 128 columns, 512 of k, 1024 of m
+BLOCKS = [
+    (5, 129, 3), (3, 300, 513), (2, 257, 1025), (1025, 3, 7), (2049, 17, 5), (7, 15, 600),
+    (1, 200, 1), (1, 1, 2000),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fmt", [FP16, INT8], ids=lambda f: f.name)
+@pytest.mark.parametrize("shape", BLOCKS, ids=str)
+def test_block_borders_and_starts(shape, fmt):
+    m, n, k = shape
+    rng = np.random.default_rng(m + n + k)
+    if fmt is FP16:
+        # small integers: no NaN hides a wrong sum, and FP16 subnormals are scaled in
+        a, b = (rng.integers(-9, 10, s).astype(np.float16) for s in ((m, k), (k, n)))
+        a[:, ::2] *= np.float16(2.0**-24)
+        start = rng.choice(np.float32([-0.0, 0.0, 1.5, -np.inf, np.nan]), (m, n))
+        rank = b.view(np.uint16) & 0x7FFF
+    else:
+        a, b = (rng.integers(-128, 128, s).astype(np.int8) for s in ((m, k), (k, n)))
+        start = rng.integers(-(2**31), 2**31, (m, n)).astype(np.int32)
+        rank = b
+    before = start.copy()
+    for pattern in ((1, 1), (2, 4), (1, 32)):
+        compact = compress(b, *pattern, nm_mask(rank, *pattern, 0))
+        for initial in (None, start):
+            fast = gemm_compact(a, compact, fmt, initial)
+            slow = golden.gemm_compact(a, compact, fmt, initial)
+            assert (fmt.bits(fast) == fmt.bits(slow)).all()
+    for initial in (None, start):
+        fast, slow = gemm(a, b, fmt, initial), golden.gemm(a, b, fmt, initial)
+        assert (fmt.bits(fast) == fmt.bits(slow)).all()
+    assert (fmt.bits(start) == fmt.bits(before)).all()  # the caller's array is not summed into
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (4, 0, 3), (4, 3, 0), (0, 0, 0)], ids=str)
+def test_empty_shapes(shape):
+    m, n, k = shape
+    start = np.full((m, n), -0.0, np.float32)
+    z = gemm(np.ones((m, k), np.float16), np.ones((k, n), np.float16), FP16, start)
+    assert z.shape == (m, n)
+    assert np.signbit(z).all()
+
+
 def test_strided_and_empty_operands():
     rng = np.random.default_rng(1)
     a = rng.standard_normal((40, 30)).astype(np.float16)[::2, ::3]
@@ -93,5 +137,20 @@ def test_kernels_run_without_the_compiler():
         "    assert (s.gather(stce_sim.values(s, FP16)) == want).all()\n"
         "    assert stce_sim.timeline(s.jobs, rows=2, cols=3).cycles > 0\n"
     )
+    code += (
+        "from hwsim.models.formats import INT8\n"
+        "low = np.full((3, 3), -128, np.int8)\n"
+        "top = np.full((3, 3), 2**31 - 1, np.int32)\n"
+        "want = golden.gemm(low, low, INT8, top)\n"
+        "assert (want < 0).all()\n"
+        "assert (gemm.gemm(low, low, INT8, top) == want).all()\n"
+        "bits = rng.integers(0, 1 << 16, (2, 6, 6)).astype(np.uint16)\n"
+        "x, y = bits.view(np.float16)\n"
+        "want = FP16.bits(golden.gemm(x, y, FP16))\n"
+        "assert (FP16.bits(gemm.gemm(x, y, FP16)) == want).all()\n"
+        "for flow in systolic.DATAFLOWS:\n"
+        "    z, _ = systolic.simulate(flow, x, y, FP16, 4, 3)\n"
+        "    assert (FP16.bits(z) == want).all()\n"
+    )
     env = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-    subprocess.run([sys.executable, "-c", code], check=True, env=env)
+    subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", code], check=True, env=env)

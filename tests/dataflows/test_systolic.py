@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.dataflows import systolic
-from hwsim.models.formats import FP16, INT8
+from hwsim.models.formats import CANONICAL_NAN_BITS, FP16, INT8
 from hwsim.models.gemm import gemm, gemm_compact
 from hwsim.models.lowering import lower
-from hwsim.models.nm import NMPattern, compress
+from hwsim.models.nm import NMPattern, compress, nm_mask
 from hwsim.models.zoo import build
 
 TABLE = Path(__file__).parent.parent / "reference" / "scalesim_v3_cycles.csv"
@@ -70,29 +70,57 @@ arrays = st.integers(1, 8)
 patterns = st.integers(1, 16).flatmap(lambda m: st.tuples(st.integers(1, m), st.just(m)))
 
 
-@pytest.mark.parametrize("flow", systolic.DATAFLOWS)
-@given(m=shapes, n=shapes, k=shapes, rows=arrays, cols=arrays, seed=st.integers(0, 2**32 - 1))
-def test_dense_walk_gives_golden_bits_and_closed_forms(flow, m, n, k, rows, cols, seed):
+formats = st.sampled_from([FP16, INT8])
+
+
+def any_bits(rng, shape, fmt):
+    """Every bit pattern: infinities, NaNs, subnormals and -0.0 among them."""
+    bits = rng.integers(0, 1 << fmt.operand_bits, shape)
+    return bits.astype(f"u{fmt.operand_bytes}").view(fmt.operand_dtype)
+
+
+def operands(seed, m, n, k, fmt, wild):
     rng = np.random.default_rng(seed)
-    a = rng.standard_normal((m, k)).astype(np.float16)
-    b = rng.standard_normal((k, n)).astype(np.float16)
-    z, counts = systolic.simulate(flow, a, b, FP16, rows, cols)
-    assert (FP16.bits(z) == FP16.bits(gemm(a, b, FP16))).all()
-    assert counts == systolic.counts(flow, m, n, k, rows, cols)
-    assert counts.cycles == systolic.cycles(flow, m, n, k, rows, cols)
+    if wild or fmt is INT8:
+        return any_bits(rng, (m, k), fmt), any_bits(rng, (k, n), fmt)
+    return tuple(rng.standard_normal(shape).astype(np.float16) for shape in ((m, k), (k, n)))
 
 
 @pytest.mark.parametrize("flow", systolic.DATAFLOWS)
-@given(m=shapes, n=shapes, k=shapes, rows=arrays, cols=arrays, pattern=patterns,
-       seed=st.integers(0, 2**32 - 1))  # fmt: skip
-def test_sparse_walk_gives_golden_bits_and_closed_forms(flow, m, n, k, rows, cols, pattern, seed):
-    rng = np.random.default_rng(seed)
-    a = rng.integers(-128, 128, (m, k)).astype(np.int8)
-    b = compress(rng.integers(-128, 128, (k, n)).astype(np.int8), *pattern)
-    z, counts = systolic.simulate(flow, a, b, INT8, rows, cols, drain=True)
-    assert (z == gemm_compact(a, b, INT8)).all()
+@given(m=shapes, n=shapes, k=shapes, rows=arrays, cols=arrays, fmt=formats, wild=st.booleans(),
+       drain=st.booleans(), seed=st.integers(0, 2**32 - 1))  # fmt: skip
+def test_dense_walk_gives_golden_bits_and_closed_forms(
+    flow, m, n, k, rows, cols, fmt, wild, drain, seed
+):
+    a, b = operands(seed, m, n, k, fmt, wild)
+    z, counts = systolic.simulate(flow, a, b, fmt, rows, cols, drain=drain)
+    assert (fmt.bits(z) == fmt.bits(gemm(a, b, fmt))).all()
+    assert counts == systolic.counts(flow, m, n, k, rows, cols, drain=drain)
+    assert counts.cycles == systolic.cycles(flow, m, n, k, rows, cols, drain=drain)
+
+
+@pytest.mark.parametrize("flow", systolic.DATAFLOWS)
+@given(m=shapes, n=shapes, k=shapes, rows=arrays, cols=arrays, pattern=patterns, fmt=formats,
+       wild=st.booleans(), drain=st.booleans(), seed=st.integers(0, 2**32 - 1))  # fmt: skip
+def test_sparse_walk_gives_golden_bits_and_closed_forms(
+    flow, m, n, k, rows, cols, pattern, fmt, wild, drain, seed
+):
+    a, b = operands(seed, m, n, k, fmt, wild)
+    rank = b.view(np.uint16) & 0x7FFF if fmt is FP16 else b
+    compact = compress(b, *pattern, nm_mask(rank, *pattern, 0))
+    z, counts = systolic.simulate(flow, a, compact, fmt, rows, cols, drain=drain)
+    assert (fmt.bits(z) == fmt.bits(gemm_compact(a, compact, fmt))).all()
     slots = -(-k // pattern[1]) * pattern[0]
-    assert counts == systolic.counts(flow, m, n, slots, rows, cols, drain=True)
+    assert counts == systolic.counts(flow, m, n, slots, rows, cols, drain=drain)
+
+
+@pytest.mark.parametrize("flow", systolic.DATAFLOWS)
+def test_walk_of_special_values(flow):
+    a = np.array([[np.inf, 1, -0.0], [65504, 65504, 2.0**-24]], np.float16)
+    b = np.array([[0, 1], [1, 65504], [5, -0.0]], np.float16)
+    z, _ = systolic.simulate(flow, a, b, FP16, 2, 2)
+    assert (FP16.bits(z) == FP16.bits(gemm(a, b, FP16))).all()
+    assert FP16.bits(z)[0, 0] == CANONICAL_NAN_BITS  # infinity times zero
 
 
 def test_bad_arguments():
@@ -105,3 +133,14 @@ def test_bad_arguments():
         systolic.simulate("os", a, b, FP16, 0, 2)
     with pytest.raises(ValueError, match=r"must share k, but got \(2, 3\) and k=2"):
         systolic.simulate("os", a, b[:2], FP16, 2, 2)
+    with pytest.raises(ValueError, match=r"must not be empty, but got \(2, 0\) and \(0, 2\)"):
+        systolic.simulate("ws", a[:, :0], b[:0], FP16, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["m", "n", "k_steps", "rows", "cols"])
+@pytest.mark.parametrize("flow", systolic.DATAFLOWS)
+def test_closed_forms_refuse_sizes_below_one(flow, name):
+    sizes = {"m": 3, "n": 3, "k_steps": 3, "rows": 2, "cols": 2} | {name: 0}
+    for form in (systolic.cycles, systolic.counts):
+        with pytest.raises(ValueError, match=f"{name} >= 1 must hold, but got 0"):
+            form(flow, **sizes)

@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -129,47 +130,164 @@ def test_ctrl_c_keeps_what_is_done(tmp_path, capsys):
     assert len(frame) == 24
 
 
-@pytest.mark.slow
-def test_kill_9_loses_and_repeats_nothing(tmp_path):
+def command(*args):
+    """A sweep in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-c", "from hwsim.cli import main; main()", "sweep", *map(str, args)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        text=True,
+    )
+
+
+def recorded(folder):
+    """Points that the record in `folder` holds now."""
+    if not (folder / "results.sqlite").exists():
+        return 0
+    database = sqlite3.connect(folder / "results.sqlite")
+    try:
+        return database.execute("SELECT COUNT(*) FROM points").fetchone()[0]
+    except sqlite3.OperationalError:  # the table is not there yet
+        return 0
+    finally:
+        database.close()
+
+
+def wait_for_more(process, folder, than):
+    """Until the record grows; the number of points, or None when the process is done."""
+    deadline = time.monotonic() + 120
+    while process.poll() is None:
+        assert time.monotonic() < deadline, "the sweep makes no progress"
+        found = recorded(folder)
+        if found > than:
+            return found
+        time.sleep(0.01)
+    return None
+
+
+def large(tmp_path):
+    """A grid that takes seconds, and its file."""
     import yaml
 
     spec = SPEC | {
         "workloads": ["resnet9", "resnet18", "resnet50", "vgg19", "vit_small"],
         "parameters": SPEC["parameters"] | {"psum_depth": [32, 64, 128, 256, 512]},
     }
-    undisturbed = run_sweep(spec, tmp_path / "calm", workers=2)
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(spec, sort_keys=False))
+    return spec, path
+
+
+@pytest.mark.slow
+def test_kill_9_loses_and_repeats_nothing(tmp_path):
+    spec, path = large(tmp_path)
+    undisturbed = run_sweep(spec, tmp_path / "calm", workers=2)
     out = tmp_path / "out"
     rng = random.Random(4)
-    kept = 0
-    for attempt in range(40):
-        args = ["sweep", str(path), "-o", str(out), "--workers", "2"]
-        args += ["--resume"] if (out / "sweep.yaml").exists() else []
-        process = subprocess.Popen(
-            [sys.executable, "-c", "from hwsim.cli import main; main()", *args],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        try:
-            process.wait(timeout=rng.uniform(2.0, 5.0) if attempt < 6 else 120)
-            break
-        except subprocess.TimeoutExpired:
+    kept, killed = 0, 0
+    for _ in range(4):
+        process = command(path, "-o", out, "--workers", "2", *(["--resume"] if kept else []))
+        with process:
+            if wait_for_more(process, out, kept) is None:
+                break  # done before it could be killed
+            time.sleep(rng.uniform(0.0, 0.3))
             os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            time.sleep(0.1)
-            if (out / "results.sqlite").exists():
-                with sqlite3.connect(out / "results.sqlite") as database:
-                    found = database.execute("SELECT COUNT(*) FROM points").fetchone()[0]
-                database.close()
-                assert found >= kept
-                kept = found
-    assert process.returncode == 0
-    disturbed = pd.read_csv(out / "results.csv")
-    assert disturbed["key"].is_unique
-    assert disturbed["key"].tolist() == undisturbed["key"].tolist()
-    assert disturbed["cycles"].tolist() == undisturbed["cycles"].tolist()
+        found = recorded(out)
+        assert found > kept  # nothing that was finished is lost
+        kept, killed = found, killed + 1
+    assert killed > 0
+    assert kept < len(undisturbed), "every kill came too late to test anything"
+    run_sweep(path, out, workers=2, resume=True)
+    assert recorded(out) == len(undisturbed)
+    for name in ("results.csv", "results.parquet"):
+        assert (out / name).read_bytes() == (tmp_path / "calm" / name).read_bytes()
+
+
+@pytest.mark.slow
+def test_ctrl_c_on_a_terminal_stops_workers_and_says_how_to_go_on(tmp_path):
+    _, path = large(tmp_path)
+    out = tmp_path / "out"
+    with command(path, "-o", out, "--workers", "2") as process:
+        assert wait_for_more(process, out, 0) is not None
+        os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the workers too
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "the same command with --resume goes on" in errors
+    assert "Traceback" not in errors
+    assert recorded(out) > 0
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_costs_a_sentence_and_no_result(tmp_path):
+    _, path = large(tmp_path)
+    out = tmp_path / "out"
+    with command(path, "-o", out, "--workers", "2") as process:
+        assert wait_for_more(process, out, 0) is not None
+        own = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        workers = [pid for pid in own if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert workers
+        os.kill(int(workers[0]), signal.SIGKILL)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "a worker process died" in errors
+    assert "Traceback" not in errors
+    assert recorded(out) > 0
+
+
+def test_a_record_that_cannot_be_written_costs_a_sentence(tmp_path):
+    class Locked:
+        def run(self, pending):
+            from hwsim.sweep_run import evaluate
+
+            yield pending[0], evaluate(pending[0], "inference", 1, 0)
+            database = sqlite3.connect(tmp_path / "results.sqlite")
+            with database:
+                database.execute("DROP TABLE points")
+            database.close()
+            yield pending[1], evaluate(pending[1], "inference", 1, 0)
+
+    with pytest.raises(UserError, match=r"cannot write .*results.sqlite: no such table: points"):
+        run_sweep(SPEC, tmp_path, executor=Locked())
+
+
+def test_a_run_killed_while_it_claimed_the_folder_does_not_block_it(tmp_path):
+    (tmp_path / ".sweep.yaml.k3j2").write_text("half")
+    spec = SPEC | {"workloads": ["digits_cnn"], "parameters": {"rows": [4]}, "together": []}
+    assert len(run_sweep(spec, tmp_path, workers=1)) == 1
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match="is not empty and holds no sweep"):
+        run_sweep(spec, tmp_path / "other", workers=1)
+
+
+def test_progress_tells_the_rate(tmp_path):
+    told = []
+    spec = SPEC | {"workloads": ["digits_cnn"], "parameters": {"rows": [4, 8]}, "together": []}
+    run_sweep(spec, tmp_path, workers=1, progress=lambda *words: told.append(words))
+    assert [words[:2] for words in told] == [(0, 2), (1, 2), (2, 2)]
+    assert all(" points/s, " in words[2] for words in told[1:])
+
+
+def test_keys_tell_apart_what_changes_a_result_and_nothing_else():
+    def keys(change):
+        spec = {"accelerator": "sat", "workloads": ["resnet9"], "parameters": {"rows": [8]}}
+        return [point.key for point in points(load_spec(spec | change))]
+
+    base = keys({})
+    assert keys({}) == base
+    assert keys({"parameters": {"cols": [32], "rows": [8]}}) == base  # 32 is the preset's
+    assert keys({"parameters": {"rows": [8], "sparsity": ["1:1"]}}) == keys(
+        {"parameters": {"rows": [8], "sparsity": ["dense"]}}
+    )
+    for change in (
+        {"workloads": ["resnet18"]},
+        {"parameters": {"rows": [16]}},
+        {"batch": 2},
+        {"seed": 1},
+        {"accelerator": "systolic"},
+    ):
+        assert keys(change) != base
 
 
 @pytest.mark.parametrize(
@@ -183,6 +301,7 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path):
         ({"together": [["rows", "sparsity"]]}, "equally many values, but got 3 of rows, 2 of spar"),
         ({"together": [["rows", "group"]]}, "together: group is not among the parameters"),
         ({"together": [["rows", "cols"], ["cols", "rows"]]}, "together: cols is named twice"),
+        ({"phase": "training"}, "phase: input should be 'inference', but got 'training'"),
         ({"batch": 0}, "batch: input should be greater than or equal to 1, but got 0"),
         ({"color": "red"}, "color: there is no such field; those here are accelerator"),
         ({"parameters": {"rows": list(range(1, 1001)), "cols": list(range(1, 1002))},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from products import planned_products
 
 from hwsim.dataflows.gemm import gemm
 from hwsim.models import digits
@@ -57,12 +59,12 @@ def test_every_network_lowers_with_unique_layer_names(name):
 
 
 @pytest.mark.parametrize("name", ["resnet9", "resnet20", "lstm", "gru", "digits_cnn"])
-def test_lowering_counts_the_products_that_forward_does(name):
-    network = build(name)
-    done: dict[str, int] = {}
+def test_lowering_gives_the_products_that_forward_does(name):
+    network = build(name, batch=2)
+    done: Counter[tuple[str, int, int, int]] = Counter()
 
     def hook(node, a, b, z):
-        done[node.name] = done.get(node.name, 0) + a.shape[0] * a.shape[1] * b.shape[1]
+        done[node.name, a.shape[0], b.shape[1], a.shape[1]] += 1
 
     rng = np.random.default_rng(0)
     x = {i: rng.standard_normal(network.shapes[i]).astype(np.float32) for i in network.inputs}
@@ -70,13 +72,12 @@ def test_lowering_counts_the_products_that_forward_does(name):
     for name_, y in out.items():
         assert y.shape == tuple(network.shapes[name_])
         assert np.isfinite(y).all()
-    planned: dict[str, int] = {}
-    for w in lower(network):
-        if isinstance(w, Gemm):
-            layer = w.layer.removesuffix(".input").removesuffix(".recurrent")
-            layer = layer.removesuffix(".candidate")
-            planned[layer] = planned.get(layer, 0) + w.macs
-    assert planned == done
+    assert planned_products(network) == done
+
+
+def test_planned_products_of_mobilenet_are_one_a_group():
+    planned = planned_products(build("mobilenet_v2"))
+    assert planned["block1.depthwise", 112 * 112, 1, 9] == 32
 
 
 @pytest.mark.parametrize(
