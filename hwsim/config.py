@@ -170,12 +170,19 @@ class SatConfig(_Array):
             `sparsity`, or 8 when that is dense.
         dataflow: `os`, `ws`, or `auto`, which predicts both for every layer and takes the faster.
         psum_depth: partial sums a column can hold between weight-stationary folds, a power of two.
+        adder_latency: L, pipeline stages of a PE's adder.
+        multiplier_latency: pipeline stages of a PE's multiplier.
+        interleave: I, independent outputs that a PE sums in turn when output stationary, one from
+            each of I neighbouring column tiles; an adder of latency L is used min(1, I / L).
     """
 
     kind: Literal["sat"] = "sat"
     group: Annotated[int, Field(ge=1, le=32)] | None
     dataflow: Literal["os", "ws", "auto"]
     psum_depth: Annotated[int, Field(ge=2, le=65536)]
+    adder_latency: Annotated[int, Field(ge=1, le=8)] = 1
+    multiplier_latency: Annotated[int, Field(ge=1, le=4)] = 1
+    interleave: Annotated[int, Field(ge=1, le=16)] = 1
 
     @model_validator(mode="after")
     def _check_group(self) -> SatConfig:
@@ -195,6 +202,11 @@ class SatConfig(_Array):
         if self.group is not None:
             return self.group
         return 8 if self.pattern.dense else self.pattern.m
+
+    @property
+    def slot_steps(self) -> int:
+        """Steps from a pair to the next one of the same output (os): max(I, L)."""
+        return max(self.interleave, self.adder_latency)
 
     @property
     def index_bits(self) -> int:
