@@ -4,7 +4,7 @@ FP32 master weights and momenta, every operation rounded to nearest even by itse
 multiply-add), in this order for each weight:
 
     g <- gradient * scale           scale undoes the loss scale
-    g <- g + c * w                  c is decay where the mask keeps the weight, pruned_decay elsewhere
+    g <- g + c * w                  c: decay where the mask keeps the weight, else pruned_decay
     v <- momentum * v + g
     w <- w - rate * v
 
