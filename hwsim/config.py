@@ -174,6 +174,8 @@ class SatConfig(_Array):
         multiplier_latency: pipeline stages of a PE's multiplier.
         interleave: I, independent outputs that a PE sums in turn when output stationary, one from
             each of I neighbouring column tiles; an adder of latency L is used min(1, I / L).
+        sore_lanes: groups that the N:M selector (SORE) reduces side by side.
+        wuve_lanes: weights that the weight update engine (WUVE) updates a cycle.
     """
 
     kind: Literal["sat"] = "sat"
@@ -183,6 +185,8 @@ class SatConfig(_Array):
     adder_latency: Annotated[int, Field(ge=1, le=8)] = 1
     multiplier_latency: Annotated[int, Field(ge=1, le=4)] = 1
     interleave: Annotated[int, Field(ge=1, le=16)] = 1
+    sore_lanes: Annotated[int, Field(ge=1, le=_PE_LIMIT)] = 32
+    wuve_lanes: Annotated[int, Field(ge=1, le=_PE_LIMIT)] = 32
 
     @model_validator(mode="after")
     def _check_group(self) -> SatConfig:

@@ -6,6 +6,8 @@ plain assignments and always blocks that lint cleanly and synthesize the same ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
 from amaranth.hdl import Shape
@@ -16,7 +18,7 @@ from hwsim.errors import UserError
 from hwsim.rtl.pe import ProcessingElement
 from hwsim.rtl.stce import PE_MODULE, SparseArray, array_members
 
-__all__ = ["component_verilog", "generate_verilog", "ports", "top_name"]
+__all__ = ["component_verilog", "engine_parts", "generate_verilog", "ports", "top_name"]
 
 
 def top_name(config: Accelerator) -> str:
@@ -30,18 +32,28 @@ def generate_verilog(config: Accelerator) -> str:
     Raises:
         UserError: there is no RTL for this kind of accelerator.
     """
-    config = _with_rtl(config)
-    parts = {
-        PE_MODULE: ProcessingElement(config.number, config.group_size),
-        top_name(config): SparseArray(
-            config.number,
-            rows=config.rows,
-            cols=config.cols,
-            group=config.group_size,
-            psum_depth=config.psum_depth,
+    return _header(config) + component_verilog(
+        {name: make() for name, make in engine_parts(config).items()}
+    )
+
+
+def engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component]]:
+    """What makes each component of an engine, by module name: its PE first, its top last.
+
+    Raises:
+        UserError: there is no RTL for this kind of accelerator.
+    """
+    sat = _with_rtl(config)
+    return {
+        PE_MODULE: lambda: ProcessingElement(sat.number, sat.group_size),
+        top_name(config): lambda: SparseArray(
+            sat.number,
+            rows=sat.rows,
+            cols=sat.cols,
+            group=sat.group_size,
+            psum_depth=sat.psum_depth,
         ),
     }
-    return _header(config) + component_verilog(parts)
 
 
 def ports(config: Accelerator) -> dict[str, dict[str, int | str]]:
