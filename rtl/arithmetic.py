@@ -1,8 +1,8 @@
-"""The multiply-accumulate arithmetic of a processing element, as combinational logic.
+"""The multiply-accumulate arithmetic of a processing element, pipelined as deep as one likes.
 
 `multiply` gives a product that is exact in the accumulator's format; `add` rounds to nearest even
-(FP32) or wraps (INT32). Both are functions on a module under construction, so that a pipeline
-register can be put between them wherever the caller wants one.
+(FP32) or wraps (INT32). Both are functions on a module under construction with a `Pipeline` that
+says where registers stand; `multiplier_pipeline` and `adder_pipeline` place them for a latency.
 
 FP16 x FP16 is exact in FP32: 11 x 11 significand bits are 22 of 24, and 2**-48 is far above the
 least normal FP32 number. FP16 subnormal inputs, infinities and NaNs are honoured; every NaN that
@@ -14,8 +14,42 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
 
 from hwsim.models.formats import CANONICAL_NAN_BITS, NumberFormat
+from hwsim.rtl.pipeline import Pipeline
 
-__all__ = ["add", "fp16_multiply", "fp32_add", "multiply", "product_bits"]
+__all__ = [
+    "add",
+    "adder_pipeline",
+    "fp16_multiply",
+    "fp32_add",
+    "multiplier_pipeline",
+    "multiply",
+    "product_bits",
+]
+
+_ADDER_CUTS = {1: (), 2: (2,), 3: (1, 3), 4: (1, 2, 3), 5: (0, 1, 2, 3), 6: (0, 1, 2, 3, 4)}
+"""Boundaries of `fp32_add` that hold a register, by latency: 0 after the operands are ordered, 1
+after alignment, 2 after the sum, 3 after half of the normalisation, 4 before rounding."""
+
+_MULTIPLIER_CUTS = {1: (), 2: (1,), 3: (0, 1), 4: (0, 1, 2)}
+"""Boundaries of `fp16_multiply` by latency: 0 after unpacking, 1 after the product of the
+significands, 2 after normalisation."""
+
+
+def adder_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
+    """Registers of an adder that takes `latency` >= 1 steps, the last at its result."""
+    return _pipeline(m, en, _ADDER_CUTS if fmt.is_float else {1: ()}, latency)
+
+
+def multiplier_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
+    """Registers of a multiplier that takes `latency` >= 1 steps, the last at its result."""
+    return _pipeline(m, en, _MULTIPLIER_CUTS if fmt.is_float else {1: ()}, latency)
+
+
+def _pipeline(m: Module, en: Value, table: dict[int, tuple[int, ...]], latency: int) -> Pipeline:
+    if latency < 1:
+        raise ValueError(f"latency >= 1 must hold, but got {latency}")
+    cuts = table[min(latency, max(table))]
+    return Pipeline(m, en, cuts, latency - len(cuts))  # what is left is for retiming
 
 
 def product_bits(fmt: NumberFormat) -> int:
@@ -23,129 +57,174 @@ def product_bits(fmt: NumberFormat) -> int:
     return fmt.accumulator_bits if fmt.is_float else 2 * fmt.operand_bits
 
 
-def multiply(m: Module, fmt: NumberFormat, a: Value, b: Value) -> Value:
+def multiply(
+    m: Module, fmt: NumberFormat, a: Value, b: Value, pipeline: Pipeline | None = None
+) -> Value:
     """The exact product of two operands, `product_bits(fmt)` wide."""
     if fmt.is_float:
-        return fp16_multiply(m, a, b)
+        return fp16_multiply(m, a, b, pipeline)
     product = Signal(product_bits(fmt), name="product_int")
     m.d.comb += product.eq(a.as_signed() * b.as_signed())
-    return product
+    return product if pipeline is None else pipeline.result(product)
 
 
-def add(m: Module, fmt: NumberFormat, total: Value, product: Value) -> Value:
+def add(
+    m: Module, fmt: NumberFormat, total: Value, product: Value, pipeline: Pipeline | None = None
+) -> Value:
     """`total` + `product` in the accumulator's format."""
     if fmt.is_float:
-        return fp32_add(m, total, product)
+        return fp32_add(m, total, product, pipeline)
     sum_int = Signal(fmt.accumulator_bits, name="sum_int")
     m.d.comb += sum_int.eq(total.as_signed() + product.as_signed())
-    return sum_int
+    return sum_int if pipeline is None else pipeline.result(sum_int)
 
 
-def fp16_multiply(m: Module, a: Value, b: Value) -> Value:
-    """FP16 x FP16 -> FP32, exact; 32 bits."""
+def fp16_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) -> Value:
+    """FP16 x FP16 -> FP32, exact; 32 bits. Combinational without a pipeline."""
+    pipe = pipeline or Pipeline(m, Const(1))
     sides = [_Fp16(m, a, "a"), _Fp16(m, b, "b")]
-    product = Signal(22, name="mul_product")
-    m.d.comb += product.eq(sides[0].significand * sides[1].significand)
-
-    # value = product * 2**(ea + eb - 50); with its leading one at bit p the FP32 exponent field is
-    # ea + eb - 50 + p + 127 = ea + eb + 98 - zeros, zeros = 21 - p. Never below 2 + 98 - 21 = 79.
-    zeros, normal = _normalise(m, product, "mul")
-    exponent = Signal(8, name="mul_exponent")
-    m.d.comb += exponent.eq(sides[0].exponent + sides[1].exponent + 98 - zeros)
-
     sign = Signal(name="mul_sign")
     nan = Signal(name="mul_nan")
     inf = Signal(name="mul_inf")
     zero = Signal(name="mul_zero")
+    scale = Signal(8, name="mul_scale")
+    # value = product * 2**(ea + eb - 50); with its leading one at bit p the FP32 exponent field is
+    # ea + eb - 50 + p + 127 = ea + eb + 98 - zeros, zeros = 21 - p. Never below 2 + 98 - 21 = 79.
     m.d.comb += [
         sign.eq(a[15] ^ b[15]),
         zero.eq(sides[0].zero | sides[1].zero),
         inf.eq(sides[0].inf | sides[1].inf),
         nan.eq(sides[0].nan | sides[1].nan | (inf & zero)),
+        scale.eq(sides[0].exponent + sides[1].exponent + 98),
     ]
+    flags = Cat(nan, inf, zero, sign)
+    sa, sb, scale_1, flags = pipe.cut(sides[0].significand, sides[1].significand, scale, flags)
+    product = Signal(22, name="mul_product")
+    m.d.comb += product.eq(sa * sb)
+    product_1, scale_1, flags = pipe.cut(product, scale_1, flags)
+    zeros, normal = _normalise(m, product_1, "mul")
+    exponent = Signal(8, name="mul_exponent")
+    m.d.comb += exponent.eq(scale_1 - zeros)
+    normal_1, exponent_1, flags = pipe.cut(normal, exponent, flags)
+
+    nan_out, inf_out, zero_out, sign_out = flags[0], flags[1], flags[2], flags[3]
     out = Signal(32, name="mul_out")
-    with m.If(nan):
+    with m.If(nan_out):
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
-    with m.Elif(inf):
-        m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), sign))
-    with m.Elif(zero):
-        m.d.comb += out.eq(Cat(Const(0, 31), sign))
+    with m.Elif(inf_out):
+        m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), sign_out))
+    with m.Elif(zero_out):
+        m.d.comb += out.eq(Cat(Const(0, 31), sign_out))
     with m.Else():
-        m.d.comb += out.eq(Cat(Const(0, 2), normal[:21], exponent, sign))
-    return out
+        m.d.comb += out.eq(Cat(Const(0, 2), normal_1[:21], exponent_1, sign_out))
+    return pipe.result(out)
 
 
-def fp32_add(m: Module, a: Value, b: Value) -> Value:
-    """FP32 + FP32, round to nearest even, subnormals honoured; 32 bits."""
+def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) -> Value:
+    """FP32 + FP32, round to nearest even, subnormals honoured; 32 bits.
+
+    Combinational without a pipeline.
+    """
+    pipe = pipeline or Pipeline(m, Const(1))
     # The operand of larger magnitude first: magnitudes compare as integers.
     swap = Signal(name="add_swap")
     big = Signal(32, name="add_big")
     small = Signal(32, name="add_small")
+    exponent_big = Signal(8, name="add_exponent_big")
+    exponent_small = Signal(8, name="add_exponent_small")
+    subtract = Signal(name="add_subtract")
+    shift = Signal(8, name="add_shift")
     m.d.comb += [
         swap.eq(b[:31] > a[:31]),
         big.eq(Mux(swap, b, a)),
         small.eq(Mux(swap, a, b)),
-    ]
-    exponent_big = Signal(8, name="add_exponent_big")
-    exponent_small = Signal(8, name="add_exponent_small")
-    subtract = Signal(name="add_subtract")
-    m.d.comb += [
         # a subnormal has the scale of exponent 1 and no hidden bit
         exponent_big.eq(Mux(big[23:31].any(), big[23:31], 1)),
         exponent_small.eq(Mux(small[23:31].any(), small[23:31], 1)),
         subtract.eq(big[31] ^ small[31]),
+        shift.eq(exponent_big - exponent_small),
+    ]
+    special = Signal(name="add_special")
+    nan = Signal(name="add_nan")
+    zero_sign = Signal(name="add_zero_sign")
+    m.d.comb += [
+        special.eq(big[23:31].all()),
+        # the larger magnitude is NaN if any is; two infinities of unlike sign have no sum
+        nan.eq(special & (big[:23].any() | (small[23:31].all() & subtract))),
+        # x - x is +0; -0 + -0 is -0
+        zero_sign.eq(a[31] & b[31]),
     ]
 
     # Three bits below the last place (guard, round, sticky) decide every rounding.
-    shift = Signal(8, name="add_shift")
-    aligned = Signal(27, name="add_aligned")
     significand_big = Signal(27, name="add_significand_big")
     significand_small = Signal(27, name="add_significand_small")
-    shifted = Signal(27, name="add_shifted")
-    lost = Signal(name="add_lost")
     m.d.comb += [
-        shift.eq(exponent_big - exponent_small),
         significand_big.eq(Cat(Const(0, 3), big[:23], big[23:31].any())),
         significand_small.eq(Cat(Const(0, 3), small[:23], small[23:31].any())),
     ]
-    stages: Value = significand_small
+    flags = Cat(nan, special, zero_sign, big[31])
+    wide, narrow, amounts, minus, exponent_0, flags = pipe.cut(
+        significand_big, significand_small, shift, subtract, exponent_big, flags
+    )
+    stages: Value = narrow
     sticky: Value = Const(0, 1)
     for bit in range(5):
         amount = 1 << bit
-        sticky = sticky | (shift[bit] & stages[:amount].any())
-        stages = Mux(shift[bit], stages >> amount, stages)
-    far = shift[5:].any()
+        sticky = sticky | (amounts[bit] & stages[:amount].any())
+        stages = Mux(amounts[bit], stages >> amount, stages)
+    far = amounts[5:].any()
+    shifted = Signal(27, name="add_shifted")
+    lost = Signal(name="add_lost")
+    aligned = Signal(27, name="add_aligned")
     m.d.comb += [
         shifted.eq(Mux(far, 0, stages)),
-        lost.eq(Mux(far, significand_small.any(), sticky)),
+        lost.eq(Mux(far, narrow.any(), sticky)),
         aligned.eq(shifted | lost),
     ]
+    wide, aligned_1, minus, exponent_0, flags = pipe.cut(wide, aligned, minus, exponent_0, flags)
+
+    # One adder: a - b = a + ~b + 1, the 1 as a carry into the lowest place; big >= small.
     total = Signal(28, name="add_total")
-    m.d.comb += total.eq(Mux(subtract, significand_big - aligned, significand_big + aligned))
+    inverted = aligned_1 ^ minus.replicate(27)
+    carried = Signal(29, name="add_carried")
+    m.d.comb += [
+        carried.eq(Cat(Const(1, 1), wide) + Cat(minus, inverted)),
+        total.eq(Cat(carried[1:28], carried[28] & ~minus)),
+    ]
+    total_1, exponent_0, flags = pipe.cut(total, exponent_0, flags)
 
     # Bit 27 of the sum is a carry; otherwise move the leading one to bit 26, but never below the
-    # scale of a subnormal.
-    carry = Signal(name="add_carry")
-    zeros, _ = _normalise(m, total[:27], "add")
-    room = Signal(8, name="add_room")
-    left = Signal(5, name="add_left")
+    # scale of a subnormal: by at most exponent - 1 places. Large steps first, half of them before
+    # the next boundary.
+    carry = total_1[27]
+    here: Value = total_1[:27]
+    room: Value = Signal(8, name="add_room")
+    m.d.comb += room.eq(exponent_0 - 1)
+    moved: Value = Const(0, 5)
+    for bit in (4, 3, 2, 1, 0):
+        amount = 1 << bit
+        step = Signal(name=f"add_step{bit}")
+        next_here = Signal(27, name=f"add_normal{bit}")
+        next_room = Signal(8, name=f"add_room{bit}")
+        next_moved = Signal(5, name=f"add_moved{bit}")
+        m.d.comb += [
+            step.eq(~here[27 - amount :].any() & (room >= amount)),
+            next_here.eq(Mux(step, here << amount, here)),
+            next_room.eq(Mux(step, room - amount, room)),
+            next_moved.eq(moved | Mux(step, amount, 0)),
+        ]
+        here, room, moved = next_here, next_room, next_moved
+        if bit == 3:
+            here, room, moved, carry, total_1, exponent_0, flags = pipe.cut(
+                here, room, moved, carry, total_1, exponent_0, flags
+            )
     normal = Signal(27, name="add_normal")
     exponent = Signal(9, name="add_exponent")
-    m.d.comb += [
-        carry.eq(total[27]),
-        room.eq(exponent_big - 1),
-        left.eq(Mux(zeros > room, room, zeros)),
-    ]
     with m.If(carry):
-        m.d.comb += [
-            normal.eq(total[1:] | total[0]),
-            exponent.eq(exponent_big + 1),
-        ]
+        m.d.comb += [normal.eq(total_1[1:] | total_1[0]), exponent.eq(exponent_0 + 1)]
     with m.Else():
-        m.d.comb += [
-            normal.eq(total[:27] << left),
-            exponent.eq(exponent_big - left),
-        ]
+        m.d.comb += [normal.eq(here), exponent.eq(exponent_0 - moved)]
+    normal_1, exponent_1, flags = pipe.cut(normal, exponent, flags)
 
     # Exponent and fraction as one integer: a carry out of the fraction raises the exponent, and a
     # leading zero (a subnormal) makes the exponent field 0.
@@ -154,34 +233,21 @@ def fp32_add(m: Module, a: Value, b: Value) -> Value:
     round_up = Signal(name="add_round_up")
     rounded = Signal(32, name="add_rounded")
     m.d.comb += [
-        field.eq(Mux(normal[26], exponent, 0)),
-        packed.eq(Cat(normal[3:26], field)),
-        round_up.eq(normal[2] & (normal[0] | normal[1] | normal[3])),
+        field.eq(Mux(normal_1[26], exponent_1, 0)),
+        packed.eq(Cat(normal_1[3:26], field)),
+        round_up.eq(normal_1[2] & (normal_1[0] | normal_1[1] | normal_1[3])),
         rounded.eq(packed + round_up),
     ]
-
-    special = Signal(name="add_special")
-    nan = Signal(name="add_nan")
-    small_special = Signal(name="add_small_special")
-    m.d.comb += [
-        special.eq(big[23:31].all()),
-        small_special.eq(small[23:31].all()),
-        # the larger magnitude is NaN if any is; two infinities of unlike sign have no sum
-        nan.eq(special & (big[:23].any() | (small_special & subtract))),
-    ]
     out = Signal(32, name="add_out")
-    with m.If(nan):
+    with m.If(flags[0]):
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
-    with m.Elif(special):
-        m.d.comb += out.eq(big)
-    with m.Elif(~total.any()):
-        # x - x is +0; -0 + -0 is -0
-        m.d.comb += out.eq(Cat(Const(0, 31), a[31] & b[31]))
-    with m.Elif(rounded[23:].as_unsigned() >= 0xFF):
-        m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), big[31]))
+    with m.Elif(flags[1] | (rounded[23:].as_unsigned() >= 0xFF)):
+        m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), flags[3]))
+    with m.Elif(~normal_1.any()):
+        m.d.comb += out.eq(Cat(Const(0, 31), flags[2]))
     with m.Else():
-        m.d.comb += out.eq(Cat(rounded[:31], big[31]))
-    return out
+        m.d.comb += out.eq(Cat(rounded[:31], flags[3]))
+    return pipe.result(out)
 
 
 class _Fp16:

@@ -6,39 +6,62 @@ import itertools
 
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwsim.models.formats import CANONICAL_NAN_BITS, FP16
-from hwsim.rtl.arithmetic import fp16_multiply, fp32_add
+from hwsim.rtl.arithmetic import (
+    adder_pipeline,
+    fp16_multiply,
+    fp32_add,
+    multiplier_pipeline,
+)
 from hwsim.rtl.simulator import build
 from hwsim.rtl.verilog import component_verilog
 
 RANDOM = 20_000
 
 
-class Registered(wiring.Component):
-    """A combinational function between registers."""
+class Pipelines(wiring.Component):
+    """A function at every latency; each result is brought to the same step and all must agree."""
 
-    def __init__(self, function, bits):
+    def __init__(self, function, pipeline, bits, latencies):
         self.function = function
-        super().__init__({"a": In(bits), "b": In(bits), "z": Out(32)})
+        self.pipeline = pipeline
+        self.latencies = latencies
+        super().__init__({"a": In(bits), "b": In(bits), "z": Out(32), "same": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += self.z.eq(self.function(m, self.a, self.b))
+        results = []
+        for latency in self.latencies:
+            m.submodules[f"latency{latency}"] = inner = Module()
+            pipe = self.pipeline(inner, Const(1), FP16, latency)
+            assert pipe.latency == latency
+            value = self.function(inner, self.a, self.b, pipe)
+            for _ in range(max(self.latencies) - latency):
+                register = Signal(32)
+                m.d.sync += register.eq(value)
+                value = register
+            results.append(value)
+        m.d.comb += self.z.eq(results[0])
+        filled = Signal(max(self.latencies) + 1)  # registers hold no results before that
+        m.d.sync += filled.eq(Cat(Const(1, 1), filled))
+        with m.If(filled[-1] & ~Cat(value == results[0] for value in results).all()):
+            m.d.sync += self.same.eq(0)
         return m
 
 
-def run(function, bits, cases, tmp_path, name):
-    verilog = component_verilog({name: Registered(function, bits)})
+def run(function, pipeline, bits, latencies, cases, tmp_path, name):
+    verilog = component_verilog({name: Pipelines(function, pipeline, bits, latencies)})
     np.save(tmp_path / "cases.npy", cases)
     build(verilog, name).run(
         "hwsim.rtl.bench_function",
         {
             "HWSIM_CASES": str(tmp_path / "cases.npy"),
             "HWSIM_RESULTS": str(tmp_path / "results.npy"),
+            "HWSIM_LATENCY": str(max(latencies)),
         },
     )
     return np.load(tmp_path / "results.npy")
@@ -68,7 +91,9 @@ def test_fp16_multiply(tmp_path):
             | (rng.integers(0, 2, (RANDOM // 4, 2)) << 15),
         ]
     )
-    found = run(fp16_multiply, 16, cases, tmp_path, "fp16_multiply")
+    found = run(
+        fp16_multiply, multiplier_pipeline, 16, range(1, 6), cases, tmp_path, "fp16_multiply"
+    )
     a, b = (cases[:, i].astype(np.uint16).view(np.float16).astype(np.float32) for i in (0, 1))
     with np.errstate(all="ignore"):
         want = canonical(a * b)
@@ -95,7 +120,7 @@ def test_fp32_add(tmp_path):
         rng.integers(0, 2, (RANDOM // 4, 2)) << 31
     )
     cases = np.concatenate([np.array(list(itertools.product(signed, signed))), base, near, small])
-    found = run(fp32_add, 32, cases, tmp_path, "fp32_add")
+    found = run(fp32_add, adder_pipeline, 32, range(1, 9), cases, tmp_path, "fp32_add")
     a, b = (cases[:, i].astype(np.uint32).view(np.float32) for i in (0, 1))
     with np.errstate(all="ignore"):
         want = canonical(a + b)
