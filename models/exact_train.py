@@ -1,0 +1,491 @@
+"""Hardware-exact N:M training: the golden of what the RTL computes in a training step.
+
+A step runs, all in the formats of the engine (FP16 operands, FP32 sums in ascending k):
+
+    FF  for every layer   Y = X W, out through ReLU and a rounding to FP16
+    host                  softmax cross entropy in float64; dY = (p - onehot) * loss_scale / batch,
+                          rounded to FP16
+    for the layers from last to first
+        BP                dX = dY W^T (not for the first), out through the ReLU gate and to FP16
+        WU                dW = X^T dY, FP32
+        UP                momentum update of FP32 w and v; then the FP16 copy, the masks and both
+                          compact copies of the next step, pre-generated
+
+BP runs before UP, so it sees the weights that FF saw. A layer is updated as soon as its gradient is
+there: nothing later in the step reads its weights.
+
+Rules of the value path, beyond `hwsim.models.gemm` and `hwsim.models.update`:
+
+- ReLU: an FP32 sum whose sign bit is set becomes +0; a NaN is canonical, sign 0, and passes.
+- The gate of BP is the FP16 activation itself: a gradient passes where the activation that FF kept
+  for WU is not zero (a NaN passes) and is +0 elsewhere, so no mask bits are stored. A positive sum
+  that rounds to zero in FP16 is therefore gated.
+- FP16 copies round to nearest even, infinite above 65504; NaN is 0x7E00.
+- Masks are selected from the FP16 copy of the dense master, not from FP32: magnitudes compare as
+  15-bit unsigned integers, lowest index first among equals, so NaN ranks above infinity.
+- Groups run along the contracted axis: input channels in FF, output channels in BP (of dY^T for
+  SDGP). Channels that M does not divide are grouped along the whole contracted axis, taps outside
+  channels; a contracted axis shorter than M, and the first layer, stay dense.
+- The loss scale is static. An overflow gives infinities that go through every product and the
+  update like in the hardware; nothing is skipped.
+
+The operations are those of `hwsim.models.exact_kernels`: `GOLDEN` here, `FAST` of
+`hwsim.dataflows.exact_train` with the same bits, or `FLOAT32` (BLAS, no bits promised).
+
+Sources: stages and operands of the methods, mixed precision and pre-generation arXiv 2309.13015;
+static loss scaling arXiv 1710.03740.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hwsim.models.exact_kernels import GOLDEN, Kernels, Mask, Operand
+from hwsim.models.exact_layers import Layer, backward_matrix, check_network
+from hwsim.models.nm import Compact, NMPattern
+from hwsim.models.pruning import METHODS, Method
+from hwsim.models.update import UpdateRule
+
+__all__ = [
+    "LayerState",
+    "Product",
+    "Recipe",
+    "StepResult",
+    "Trace",
+    "Update",
+    "initial_state",
+    "layer_state",
+    "predict",
+    "step_macs",
+    "train_step",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Attributes:
+        method: of `hwsim.models.pruning.METHODS`.
+        pattern: the N:M pattern of pruned operands.
+        nested: take the backward mask from the weights that the forward mask keeps.
+        loss_scale: what dY is multiplied with, a power of two so that undoing it is exact. Not
+            given for the engine; 1024 because the gradients of the small networks here, 1/64 at
+            batch 64 and falling, then stay far above FP16's subnormals and far below 65504.
+        rule: the update; its `scale` and `pruned_decay` are set from the loss scale and the method.
+
+    Raises:
+        ValueError: an unknown method or a loss scale that is not a positive power of two.
+    """
+
+    method: str = "bdwp"
+    pattern: NMPattern = field(default_factory=lambda: NMPattern(2, 8))
+    nested: bool = False
+    loss_scale: float = 1024.0
+    rule: UpdateRule = field(default_factory=lambda: UpdateRule(rate=0.05))
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, but got {self.method!r}")
+        if not 2.0**-24 <= self.loss_scale <= 2.0**24 or np.frexp(self.loss_scale)[0] != 0.5:
+            raise ValueError(
+                f"loss_scale must be a power of two in 2**-24..2**24, but got {self.loss_scale}"
+            )
+
+    @property
+    def pruning(self) -> Method:
+        return METHODS[self.method]
+
+    @property
+    def update_rule(self) -> UpdateRule:
+        """The rule that weights are updated with."""
+        return replace(
+            self.rule,
+            scale=1.0 / self.loss_scale,
+            pruned_decay=self.rule.decay + self.pruning.decay,
+        )
+
+    def forward_pattern(self, layer: Layer, first: bool) -> NMPattern:
+        """The pattern of W in FF; dense where the method, the depth or the place asks for it."""
+        return self._pattern(self.pruning.forward, layer.k, first)
+
+    def backward_pattern(self, layer: Layer, first: bool) -> NMPattern:
+        """The pattern of W in BP."""
+        return self._pattern(self.pruning.backward == "weights", layer.k_back, first)
+
+    def gradient_pattern(self, layer: Layer, first: bool) -> NMPattern:
+        """The pattern of dY in BP."""
+        return self._pattern(self.pruning.backward == "gradients", layer.k_back, first)
+
+    def _pattern(self, pruned: bool, k: int, first: bool) -> NMPattern:
+        if first or not pruned or k < self.pattern.m or self.pattern.dense:
+            return _DENSE
+        return self.pattern
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerState:
+    """What the engine holds of a layer between steps.
+
+    Attributes:
+        w, v: FP32 [k, n], dense master weights and momenta.
+        copy: FP16 [k, n], the dense copy that masks are selected from.
+        forward: B of FF [k, n], FP16 dense or compact.
+        backward: B of BP [k_back, inputs], FP16 dense or compact; None in the first layer.
+        forward_mask: kept weights [k, n]; None where `forward` is dense.
+        backward_mask: kept weights [k_back, inputs]; None where `backward` is dense.
+    """
+
+    w: NDArray[np.float32]
+    v: NDArray[np.float32]
+    copy: NDArray
+    forward: Operand
+    backward: Operand | None
+    forward_mask: Mask | None
+    backward_mask: Mask | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Product:
+    """One matrix product of a step: Z = A B, then `post`.
+
+    Attributes:
+        layer: its name.
+        stage: `FF`, `BP` or `WU`.
+        a: FP16 [m, k].
+        b: FP16 [k, n], dense or compact along k.
+        z: FP32 [m, n], what leaves the accumulators.
+        post: `relu` (ReLU, FP16), `half` (FP16), `gate` (gate, FP16) or `fp32` (as it is).
+        gate: for `gate`, FP16 [m, n], the activations whose zeros close it; else None.
+        out: [m, n], z after `post`.
+        transposed: Z is the transpose of what the stage computes: with SDGP the pruned operand is
+            dY, so BP runs as dX^T = W' dY'^T, the same sums with operands exchanged. `z` and `gate`
+            and `out` are transposed too.
+    """
+
+    layer: str
+    stage: str
+    a: NDArray
+    b: Operand
+    z: NDArray
+    post: str
+    out: NDArray
+    gate: NDArray | None = None
+    transposed: bool = False
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates that the array issues: every slot of a compact B."""
+        steps, n = (self.b.values if isinstance(self.b, Compact) else self.b).shape
+        return self.a.shape[0] * n * steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """One layer's update.
+
+    Attributes:
+        layer: its name.
+        before, after: the layer's state.
+        gradient: FP32 dW [k, n], as WU left it, with the loss scale in it.
+        rule: the scalars.
+        mask: [k, n] the weights with the decay of kept ones; None where all are.
+    """
+
+    layer: str
+    before: LayerState
+    after: LayerState
+    gradient: NDArray[np.float32]
+    rule: UpdateRule
+    mask: Mask | None
+
+
+@dataclass
+class Trace:
+    """Products and updates in the order in which the engine runs them."""
+
+    events: list[Product | Update] = field(default_factory=list)
+
+    @property
+    def products(self) -> list[Product]:
+        return [event for event in self.events if isinstance(event, Product)]
+
+    @property
+    def updates(self) -> list[Update]:
+        return [event for event in self.events if isinstance(event, Update)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepResult:
+    """What a step leaves: the states, the mean cross entropy before it, the logits FP32."""
+
+    states: tuple[LayerState, ...]
+    loss: float
+    logits: NDArray[np.float32]
+
+
+def initial_state(
+    network: Sequence[Layer], recipe: Recipe, seed: int, kernels: Kernels | None = None
+) -> tuple[LayerState, ...]:
+    """Normal weights with deviation sqrt(2 / fan in) (arXiv 1502.01852), momenta zero.
+
+    Raises:
+        ValueError: the layers do not follow each other.
+    """
+    check_network(network)
+    rng = np.random.default_rng(seed)
+    states = []
+    for i, layer in enumerate(network):
+        w = rng.standard_normal((layer.k, layer.outputs)) * np.sqrt(2 / layer.k)
+        w = w.astype(np.float32)
+        states.append(layer_state(layer, w, np.zeros_like(w), recipe, i == 0, kernels))
+    return tuple(states)
+
+
+def layer_state(
+    layer: Layer,
+    w: NDArray[np.float32],
+    v: NDArray[np.float32],
+    recipe: Recipe,
+    first: bool,
+    kernels: Kernels | None = None,
+) -> LayerState:
+    """Everything that follows from w: FP16 copy, masks, compact copies.
+
+    Raises:
+        ValueError: w or v is not FP32 [k, n].
+    """
+    k = kernels or GOLDEN
+    for name, x in (("w", w), ("v", v)):
+        if x.dtype != np.float32 or x.shape != (layer.k, layer.outputs):
+            raise ValueError(
+                f"{layer.name}: {name} must be float32 {(layer.k, layer.outputs)}, "
+                f"but got {x.dtype} {x.shape}"
+            )
+    copy = k.half(w)
+    forward: Operand = copy
+    forward_mask = None
+    pattern = recipe.forward_pattern(layer, first)
+    if not pattern.dense:
+        forward_mask, forward = k.prune(copy, pattern, None)
+    backward: Operand | None = None
+    backward_mask = None
+    if not first:
+        backward = turned = backward_matrix(copy, layer)
+        pattern = recipe.backward_pattern(layer, first)
+        if not pattern.dense:
+            nested = recipe.nested and forward_mask is not None
+            within = backward_matrix(forward_mask, layer) if nested else None  # type: ignore[arg-type]
+            backward_mask, backward = k.prune(turned, pattern, within)
+    return LayerState(
+        w=w,
+        v=v,
+        copy=copy,
+        forward=forward,
+        backward=backward,
+        forward_mask=forward_mask,
+        backward_mask=backward_mask,
+    )
+
+
+def predict(
+    network: Sequence[Layer],
+    states: Sequence[LayerState],
+    x: NDArray,
+    kernels: Kernels | None = None,
+) -> NDArray[np.float32]:
+    """Logits [batch, classes], FP32, of FF alone.
+
+    Args:
+        x: [batch, ...] with the first layer's elements an image; rounded to FP16.
+
+    Raises:
+        ValueError: an image has another number of elements.
+    """
+    return _forward(network, states, x, kernels or GOLDEN, None)[1]
+
+
+def train_step(
+    network: Sequence[Layer],
+    states: Sequence[LayerState],
+    x: NDArray,
+    labels: NDArray,
+    recipe: Recipe,
+    kernels: Kernels | None = None,
+    trace: Trace | None = None,
+) -> StepResult:
+    """One step on a batch.
+
+    Args:
+        network: layers that follow each other, as `check_network` says.
+        states: one a layer, made with the same recipe.
+        x: [batch, ...] with the first layer's elements an image; rounded to FP16.
+        labels: integers [batch] in 0..classes-1.
+        kernels: the operations, `GOLDEN` when None.
+        trace: takes every product and update.
+
+    Raises:
+        ValueError: an image has another number of elements, or a label is out of range.
+    """
+    k = kernels or GOLDEN
+    classes = network[-1].outputs
+    if labels.shape != (len(x),) or labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels must be {len(x)} integers in 0..{classes - 1}, but got {labels.shape} in "
+            f"{labels.min()}..{labels.max()}"
+        )
+    maps, logits, columns = _forward(network, states, x, k, trace)
+    loss, error = _cross_entropy(logits, labels)
+    with np.errstate(all="ignore"):
+        dy = k.half(error * (recipe.loss_scale / len(x)))
+
+    after = list(states)
+    rule = recipe.update_rule
+    for i in reversed(range(len(network))):
+        layer, state = network[i], states[i]
+        dy = dy.reshape(layer.output_shape(len(x)))
+        rows = dy.reshape(-1, layer.outputs)
+        dx = None
+        if i:
+            gate = maps[i] if network[i - 1].relu else None
+            dx = _backward(layer, state, dy, gate, recipe, k, trace)
+        gradient = _product(layer, "WU", columns[i].T, rows, "fp32", k, trace)
+        w, v = k.update(state.w, state.v, gradient, rule, state.forward_mask)
+        after[i] = layer_state(layer, w, v, recipe, i == 0, k)
+        if trace is not None:
+            update = Update(
+                layer=layer.name,
+                before=state,
+                after=after[i],
+                gradient=gradient,
+                rule=rule,
+                mask=state.forward_mask,
+            )
+            trace.events.append(update)
+        if dx is not None:
+            dy = dx
+    return StepResult(states=tuple(after), loss=loss, logits=logits)
+
+
+def step_macs(network: Sequence[Layer], recipe: Recipe, batch: int) -> int:
+    """Multiply-accumulates that the products of a step issue, inserted zeros and padding too."""
+    total = 0
+    for i, layer in enumerate(network):
+        first = i == 0
+        out = batch * layer.positions * layer.outputs
+        total += out * recipe.forward_pattern(layer, first).compact_length(layer.k)
+        total += out * layer.k  # WU
+        if not first:
+            pattern = recipe.backward_pattern(layer, first)
+            if pattern.dense:
+                pattern = recipe.gradient_pattern(layer, first)
+            inputs = batch * layer.height * layer.width * layer.inputs
+            total += inputs * pattern.compact_length(layer.k_back)
+    return total
+
+
+_DENSE = NMPattern(1, 1)
+
+
+def _forward(
+    network: Sequence[Layer],
+    states: Sequence[LayerState],
+    x: NDArray,
+    k: Kernels,
+    trace: Trace | None,
+) -> tuple[list[NDArray], NDArray, list[NDArray]]:
+    """Input maps of every layer, logits, and the gathered inputs that WU uses again."""
+    layer = network[0]
+    size = layer.height * layer.width * layer.inputs
+    if x.ndim < 2 or not len(x) or x[0].size != size:
+        raise ValueError(f"x must be [batch, {size} elements], but got {x.shape}")
+    value = k.half(x)
+    maps, columns = [], []
+    for layer, state in zip(network, states, strict=True):
+        value = value.reshape(layer.input_shape(len(x)))
+        maps.append(value)
+        a = k.gather(value, layer)
+        columns.append(a)
+        post = "relu" if layer.relu else "fp32" if layer is network[-1] else "half"
+        value = _product(layer, "FF", a, state.forward, post, k, trace)
+    return maps, value, columns
+
+
+def _backward(
+    layer: Layer,
+    state: LayerState,
+    dy: NDArray,
+    x: NDArray | None,
+    recipe: Recipe,
+    k: Kernels,
+    trace: Trace | None,
+) -> NDArray:
+    """dX [batch * height * width, inputs] in FP16, gated by the activations X where given."""
+    a = k.gather_back(dy, layer)
+    gate = None if x is None else x.reshape(-1, layer.inputs)
+    post = "half" if gate is None else "gate"
+    assert state.backward is not None
+    pattern = recipe.gradient_pattern(layer, False)
+    if pattern.dense:
+        return _product(layer, "BP", a, state.backward, post, k, trace, gate=gate)
+    # compact is what B is, so the pruned gradient becomes B and dX comes transposed
+    assert not isinstance(state.backward, Compact)
+    _, pruned = k.prune(np.ascontiguousarray(a.T), pattern, None)
+    turned = np.ascontiguousarray(state.backward.T)
+    gate = None if gate is None else np.ascontiguousarray(gate.T)
+    out = _product(layer, "BP", turned, pruned, post, k, trace, gate=gate, transposed=True)
+    return np.ascontiguousarray(out.T)
+
+
+def _product(
+    layer: Layer,
+    stage: str,
+    a: NDArray,
+    b: Operand,
+    post: str,
+    k: Kernels,
+    trace: Trace | None,
+    *,
+    gate: NDArray | None = None,
+    transposed: bool = False,
+) -> NDArray:
+    z = out = k.product(a, b)
+    zero = np.float32(0)
+    if post == "relu":
+        out = k.half(np.where(np.signbit(z), zero, z))
+    elif post == "gate":
+        out = k.half(np.where(gate != 0, z, zero))
+    elif post == "half":
+        out = k.half(z)
+    if trace is not None:
+        trace.events.append(
+            Product(
+                layer=layer.name,
+                stage=stage,
+                a=a,
+                b=b,
+                z=z,
+                post=post,
+                out=out,
+                gate=gate,
+                transposed=transposed,
+            )
+        )
+    return out
+
+
+def _cross_entropy(logits: NDArray, labels: NDArray) -> tuple[float, NDArray[np.float64]]:
+    """Mean loss, and p - onehot [batch, classes], in float64: the host's part."""
+    rows = np.arange(len(labels))
+    with np.errstate(all="ignore"):  # infinite logits give NaN, as they should
+        shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+        e = np.exp(shifted)
+        total = e.sum(1, keepdims=True)
+        loss = float(np.mean(np.log(total[:, 0]) - shifted[rows, labels]))
+        error = e / total
+    error[rows, labels] -= 1
+    return loss, error
