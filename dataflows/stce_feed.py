@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.dataflows.stce import OS, gemm_jobs
+from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat
 from hwsim.models.nm import Compact
 
@@ -48,7 +49,7 @@ class OperandStreams:
         """Z[m, n] from the result beats [beats, cols]."""
         m, n = self.shape
         cols = beats.shape[1]
-        z = np.zeros((m, ceil(n / cols) * cols), beats.dtype)
+        z = np.zeros((m, int(self.z_cols.max()) + cols), beats.dtype)
         real = self.z_rows >= 0
         columns = self.z_cols[real, None] + np.arange(cols)
         z[self.z_rows[real, None], columns] = beats[real]
@@ -61,23 +62,21 @@ def gemm_streams(
     fmt: NumberFormat,
     *,
     mode: int,
-    rows: int,
-    cols: int,
-    group: int,
-    psum_depth: int,
+    array: ArrayShape,
 ) -> OperandStreams:
-    """The streams of Z[m, n] = A[m, k] B[k, n] on a rows x cols array.
+    """The streams of Z[m, n] = A[m, k] B[k, n] on an array.
 
     Args:
         a: activations.
         b: weights, dense or compact along k.
         mode: `hwsim.dataflows.stce.OS` or `WS`.
-        group: activations that a PE holds; a multiple of a compact B's M.
+        array: its shape; `group` must be a multiple of a compact B's M.
 
     Raises:
         ValueError: the shapes do not agree, an axis is empty, or M does not divide `group`.
     """
     a = fmt.operand(a)
+    group = array.group
     slots = _slots(b, fmt, group)
     if a.ndim != 2 or a.shape[1] != slots.k:
         raise ValueError(f"A[m, k] and B[k, n] must share k, but got {a.shape} and k={slots.k}")
@@ -89,15 +88,15 @@ def gemm_streams(
     words = ceil(k / group)
     grouped = np.zeros((m, words, group), a.dtype)
     grouped.reshape(m, -1)[:, :k] = a
-    column_tiles = ceil(n / cols)
-    values = np.zeros((steps, column_tiles * cols), slots.values.dtype)
+    tile = array.tile_cols if mode == OS else array.cols
+    values = np.zeros((steps, ceil(n / tile) * tile), slots.values.dtype)
     indices = np.zeros(values.shape, np.uint8)
     values[:, :n], indices[:, :n] = slots.values, slots.indices
 
-    shapes = gemm_jobs(mode, m, n, steps, rows, cols, psum_depth)
+    shapes = gemm_jobs(mode, m, n, steps, array)
     jobs = np.array([(mode, *shape, slots.word_steps) for shape in shapes], np.int64)
     build = _output_stationary if mode == OS else _weight_stationary
-    arrays = build(grouped, values, indices, slots.word_steps, rows, cols, psum_depth)
+    arrays = build(grouped, values, indices, slots.word_steps, array)
     return OperandStreams(
         jobs=jobs,
         a=arrays[0],
@@ -143,13 +142,12 @@ def _output_stationary(
     values: NDArray,
     indices: NDArray,
     word_steps: int,
-    rows: int,
-    cols: int,
-    psum_depth: int,
+    array: ArrayShape,
 ) -> _Beats:
     m, _, group = grouped.shape
     steps = values.shape[0]
-    row_tiles, column_tiles = ceil(m / rows), values.shape[1] // cols
+    rows, cols, turns = array.rows, array.cols, array.interleave
+    row_tiles, column_tiles = ceil(m / rows), values.shape[1] // array.tile_cols
     words = ceil(steps / word_steps)
     padded = np.zeros((row_tiles * rows, words, group), grouped.dtype)
     padded[:m] = grouped[:, :words]
@@ -157,14 +155,15 @@ def _output_stationary(
     a = np.repeat(tiles[:, None], column_tiles, axis=1).reshape(-1, rows, group)
 
     def columns(x: NDArray) -> NDArray:
-        by_tile = x.reshape(steps, column_tiles, cols).transpose(1, 0, 2)
+        # a slot's beats are the interleaved column tiles in turn
+        by_tile = x.reshape(steps, column_tiles, turns, cols).transpose(1, 0, 2, 3)
         return np.tile(by_tile.reshape(-1, cols), (row_tiles, 1))
 
-    row = np.arange(row_tiles * rows).reshape(row_tiles, 1, rows)[:, :, ::-1]  # last row first
-    row = np.where(row < m, row, -1)
-    z_rows = np.repeat(row, column_tiles, axis=1).ravel()
-    column = np.arange(column_tiles)[None, :, None] * cols
-    z_cols = np.broadcast_to(column, (row_tiles, column_tiles, rows)).ravel()
+    shape = (row_tiles, column_tiles, rows, turns)
+    row = np.arange(row_tiles * rows).reshape(row_tiles, 1, rows, 1)[:, :, ::-1]  # last row first
+    z_rows = np.broadcast_to(np.where(row < m, row, -1), shape).ravel()
+    column = np.arange(column_tiles * turns).reshape(1, column_tiles, 1, turns) * cols
+    z_cols = np.broadcast_to(column, shape).ravel()
     return a, columns(values), columns(indices), z_rows, z_cols
 
 
@@ -173,12 +172,11 @@ def _weight_stationary(
     values: NDArray,
     indices: NDArray,
     word_steps: int,
-    rows: int,
-    cols: int,
-    psum_depth: int,
+    array: ArrayShape,
 ) -> _Beats:
     m, _, group = grouped.shape
     steps = values.shape[0]
+    rows, cols, psum_depth = array.rows, array.cols, array.psum_depth
     column_tiles, folds = values.shape[1] // cols, ceil(steps / rows)
     chunks = [(lo, min(lo + psum_depth, m)) for lo in range(0, m, psum_depth)]
 

@@ -14,13 +14,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
-from hwsim.dataflows.stce import OS, WS, flush_steps
+from hwsim.dataflows.stce import OS, WS
 from hwsim.dataflows.stce_feed import OperandStreams
+from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat
 
 __all__ = ["Gaps", "Timeline", "result_beats", "timeline", "values"]
-
-_PE_LATENCY = 3  # select, multiply, add: hwsim.rtl.pe.PE_LATENCY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +57,18 @@ class Timeline:
     wait_job: int
 
 
-def result_beats(jobs: NDArray[np.int64], rows: int) -> int:
-    """Result beats of a job list: `rows` an os tile, `length` a ws tile."""
-    per_tile = np.where(jobs[:, 0] == OS, rows, jobs[:, 3])
+def result_beats(jobs: NDArray[np.int64], array: ArrayShape) -> int:
+    """Result beats of a job list: rows times interleave an os tile, `length` a ws tile."""
+    per_tile = np.where(jobs[:, 0] == OS, array.tile_beats, jobs[:, 3])
     return int((jobs[:, 1] * per_tile).sum())
 
 
-def timeline(
-    jobs: NDArray[np.int64], *, rows: int, cols: int, gaps: Gaps | None = None
-) -> Timeline:
+def timeline(jobs: NDArray[np.int64], array: ArrayShape, gaps: Gaps | None = None) -> Timeline:
     """When each result beat of a job list is taken.
 
     Args:
         jobs: int64 [jobs, 5] as in `OperandStreams`.
+        array: the array's shape.
         gaps: back-pressure; none when None.
 
     Raises:
@@ -85,9 +83,22 @@ def timeline(
     gap_job, gap_a, gap_b, gap_z = (
         _gap_list(name, getattr(given, name)) for name in ("job", "a", "b", "z")
     )
-    z_cycles = np.zeros(result_beats(jobs, rows), np.int64)
-    flush = flush_steps(rows, cols)
-    counts = _timeline(jobs, rows, cols, flush, gap_job, gap_a, gap_b, gap_z, z_cycles)
+    z_cycles = np.zeros(result_beats(jobs, array), np.int64)
+    constants = np.array(
+        [
+            array.rows,
+            array.interleave,
+            array.slot_steps,
+            array.drain_slots,
+            array.fold_steps,
+            array.load_delay,
+            array.flush_steps,
+            array.os_exit,
+            array.ws_exit,
+        ],
+        np.int64,
+    )
+    counts = _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles)
     cycles, steps, stall_a, stall_b, stall_z, wait_job = (int(c) for c in counts)
     return Timeline(
         cycles=cycles,
@@ -100,13 +111,13 @@ def timeline(
     )
 
 
-def values(streams: OperandStreams, fmt: NumberFormat) -> NDArray:
+def values(streams: OperandStreams, fmt: NumberFormat, array: ArrayShape) -> NDArray:
     """The result beats [beats, cols] in the accumulator's format, in the order they leave."""
-    rows, cols = streams.a.shape[1], streams.b_values.shape[1]
     wide = fmt.accumulator_dtype
-    z = np.zeros((result_beats(streams.jobs, rows), cols), wide)
+    z = np.zeros((result_beats(streams.jobs, array), array.cols), wide)
     _values(
         streams.jobs,
+        array.interleave,
         streams.a.astype(wide),
         streams.b_values.astype(wide),
         streams.b_indices,
@@ -123,17 +134,20 @@ def _gap_list(name: str, gaps: ArrayLike) -> NDArray[np.int64]:
 
 
 @njit(cache=True)
-def _timeline(jobs, rows, cols, flush, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragma: no cover
+def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragma: no cover
     idle_state, os_state, load_state, ws_state = 0, 1, 2, 3
+    rows, turns, slot_steps, drain_slots = constants[0], constants[1], constants[2], constants[3]
+    fold_steps, load_delay, flush = constants[4], constants[5], constants[6]
+    os_exit, ws_exit = constants[7], constants[8]
     state = idle_state
     mode = OS
     drained = flush
     next_job = 0
-    tiles = folds = length = word_steps = steps_last = idle_steps = 0
-    tile = fold = word = step = 0
+    tiles = folds = length = word_steps = steps_last = idle_slots = 0
+    tile = fold = word = step = turn = 0  # an os step is a slot, whose steps are turns
 
     # emit[s % size]: the step s puts a beat in the result register
-    size = 2 * rows + cols + _PE_LATENCY + 2
+    size = max(os_exit + rows * turns, ws_exit) + 1
     emit = np.zeros(size, np.bool_)
     now = 0  # steps so far, modulo size
     z_full = False
@@ -144,12 +158,14 @@ def _timeline(jobs, rows, cols, flush, gap_job, gap_a, gap_b, gap_z, z_cycles): 
 
     t = 0
     while taken < z_cycles.size:
-        pair = state == os_state and step >= idle_steps
+        pair = state == os_state and step >= idle_slots and turn < turns
         act = state == ws_state and step < length
         load = (state == load_state and step != rows) or (
-            state == ws_state and step < rows and not (fold == folds - 1 and tile == tiles - 1)
+            state == ws_state
+            and load_delay <= step < load_delay + rows
+            and not (fold == folds - 1 and tile == tiles - 1)
         )
-        need_a = act or (pair and word == 0)
+        need_a = act or (pair and word == 0 and turn == 0)
         need_b = pair or load
         z_load = emit[now]
         a_ok = not need_a or t >= valid_a
@@ -195,22 +211,26 @@ def _timeline(jobs, rows, cols, flush, gap_job, gap_a, gap_b, gap_z, z_cycles): 
                 next_job += 1
                 n_job += 1
                 valid_job = t + 1 + gap_job[n_job % gap_job.size]
-                tile = fold = word = step = 0
+                tile = fold = word = step = turn = 0
                 drained = 0
                 if mode == OS:
-                    steps_last = max(length, rows) - 1
-                    idle_steps = max(rows - length, 0)
+                    steps_last = max(length, drain_slots) - 1
+                    idle_slots = max(drain_slots - length, 0)
                     state = os_state
                 else:
-                    steps_last = max(length, rows + 2) - 1
+                    steps_last = max(length, fold_steps) - 1
                     state = load_state
         elif en and state == os_state:
-            if pair:
-                word = 0 if word == word_steps - 1 else word + 1
-            step += 1
+            if step == steps_last and turn == turns - 1:
+                for j in range(rows * turns):
+                    emit[(now + os_exit + j) % size] = True
+            turn += 1
+            if turn == slot_steps:
+                turn = 0
+                if step >= idle_slots:
+                    word = 0 if word == word_steps - 1 else word + 1
+                step += 1
             if step > steps_last:
-                for j in range(rows):
-                    emit[(now + _PE_LATENCY + rows + cols - 1 + j) % size] = True
                 step = word = 0
                 tile += 1
                 if tile == tiles:
@@ -222,7 +242,7 @@ def _timeline(jobs, rows, cols, flush, gap_job, gap_a, gap_b, gap_z, z_cycles): 
                 state = ws_state
         elif en:
             if act and fold == folds - 1:
-                emit[(now + _PE_LATENCY + rows + cols - 1) % size] = True
+                emit[(now + ws_exit) % size] = True
             step += 1
             if step > steps_last:
                 step = 0
@@ -239,7 +259,7 @@ def _timeline(jobs, rows, cols, flush, gap_job, gap_a, gap_b, gap_z, z_cycles): 
 
 
 @njit(cache=True)
-def _values(jobs, a, b_values, b_indices, z):  # pragma: no cover - compiled
+def _values(jobs, turns, a, b_values, b_indices, z):  # pragma: no cover - compiled
     rows, cols = a.shape[1], b_values.shape[1]
     at_a = at_b = at_z = 0
     for j in range(jobs.shape[0]):
@@ -250,14 +270,13 @@ def _values(jobs, a, b_values, b_indices, z):  # pragma: no cover - compiled
                 for s in range(length):
                     if s % word_steps == 0:
                         at_a += 1
-                    for r in range(rows):
-                        for c in range(cols):
-                            # the last row leaves first
-                            z[at_z + rows - 1 - r, c] += (
-                                a[at_a - 1, r, b_indices[at_b, c]] * b_values[at_b, c]
-                            )
-                    at_b += 1
-                at_z += rows
+                    for turn in range(turns):
+                        for r in range(rows):
+                            beat = at_z + (rows - 1 - r) * turns + turn  # the last row leaves first
+                            for c in range(cols):
+                                z[beat, c] += a[at_a - 1, r, b_indices[at_b, c]] * b_values[at_b, c]
+                        at_b += 1
+                at_z += rows * turns
             else:
                 for _ in range(folds):
                     for i in range(length):

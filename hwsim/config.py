@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from pydantic import field_validator as _field_validator
 
 from hwsim.errors import UserError
+from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat, number_format
 from hwsim.models.nm import NMPattern, parse_pattern
 
@@ -208,9 +209,17 @@ class SatConfig(_Array):
         return 8 if self.pattern.dense else self.pattern.m
 
     @property
-    def slot_steps(self) -> int:
-        """Steps from a pair to the next one of the same output (os): max(I, L)."""
-        return max(self.interleave, self.adder_latency)
+    def array(self) -> ArrayShape:
+        """The array as its cycle law, streams and RTL take it."""
+        return ArrayShape(
+            rows=self.rows,
+            cols=self.cols,
+            group=self.group_size,
+            psum_depth=self.psum_depth,
+            interleave=self.interleave,
+            adder_latency=self.adder_latency,
+            multiplier_latency=self.multiplier_latency,
+        )
 
     @property
     def index_bits(self) -> int:

@@ -23,6 +23,7 @@ from hwsim.dataflows import systolic
 from hwsim.dataflows.stce import OS, WS, tail_cycles
 from hwsim.errors import UserError
 from hwsim.memory import dram_cycles, geometry_array, run_bytes
+from hwsim.models.array import ArrayShape
 from hwsim.models.counters import counter
 from hwsim.models.nm import NMPattern
 from hwsim.models.work import Gemm, Vector, Work
@@ -129,21 +130,24 @@ def _sat(gemm: Gemm, config: SatConfig, mode: int) -> LayerRun:
     pattern = pattern_of(gemm, config)
     slots = pattern.compact_length(gemm.k)
     rows, cols, depth = config.rows, config.cols, config.psum_depth
-    array = np.array(
-        [mode, rows, cols, depth, pattern.n, pattern.m, pattern.index_bits, pattern.dense], np.int64
-    )
-    unit_m = rows if mode == OS else depth
+    shape = config.array
+    array = (
+        mode, rows, cols, depth, pattern.n, pattern.m, pattern.index_bits, int(pattern.dense),
+        shape.tile_cols, shape.slot_steps, shape.drain_slots, shape.fold_steps,
+    )  # fmt: skip
+    unit_m, unit_n = (rows, shape.tile_cols) if mode == OS else (depth, cols)
     step_k = pattern.m * rows if not pattern.dense else rows * config.group_size
-    tile, parts = _phases(_key(gemm), tuple(int(v) for v in array), config, (unit_m, cols, step_k))
+    tile, parts = _phases(_key(gemm), array, config, (unit_m, unit_n, step_k))
     # the first tile of a unit of outputs brings its steps; a chunked k adds to them
     if mode == OS:
-        issue = ceil(gemm.m / rows) * ceil(gemm.n / cols) * slots * gemm.count
+        tiles = ceil(gemm.m / rows) * ceil(gemm.n / shape.tile_cols)
+        issue = tiles * slots * shape.interleave * gemm.count
     else:
         issue = ceil(gemm.n / cols) * ceil(slots / rows) * gemm.m * gemm.count
     size = config.number.operand_bytes
     pair_bits = config.number.operand_bits + (0 if pattern.dense else pattern.index_bits)
     if mode == OS:
-        a_read = gemm.m * gemm.k * ceil(gemm.n / cols) * size
+        a_read = gemm.m * gemm.k * ceil(gemm.n / shape.tile_cols) * size
         b_read = slots * gemm.n * ceil(gemm.m / rows) * pair_bits // 8
     else:
         a_read = gemm.m * gemm.k * ceil(gemm.n / cols) * size
@@ -171,7 +175,10 @@ def _systolic(gemm: Gemm, config: SystolicConfig) -> LayerRun:
     slots = pattern.compact_length(gemm.k)
     rows, cols, kind = config.rows, config.cols, config.dataflow
     events = systolic.counts(kind, gemm.m, gemm.n, slots, rows, cols, drain=config.drain)
-    array = (PLAIN, rows, cols, 0, pattern.n, pattern.m, pattern.index_bits, int(pattern.dense))
+    array = (
+        PLAIN, rows, cols, 0, pattern.n, pattern.m, pattern.index_bits, int(pattern.dense),
+        cols, 1, rows, rows,
+    )  # fmt: skip
     step_k = pattern.m * rows
     tile, parts = _phases(_key(gemm), array, config, (rows, cols, step_k), events.cycles)
     stream = {"os": slots, "ws": gemm.m, "is": gemm.n}[kind]
@@ -346,19 +353,18 @@ def _phases(
             f"k={k} on this array, but got {getattr(config.buffers, name)}"
         )
     tile = (int(found[0]), int(found[1]), int(found[2]))
-    tail = 0 if array[0] == PLAIN else _tail(array, m, tile[0])
+    tail = _tail(config.array, array[0], m, tile[0]) if isinstance(config, SatConfig) else 0
     parts = layer_phases(
         m, n, k, count, shared, geometry, array_values, found, dram, size, tail, plain
     )
     return tile, dict(zip(ROW_FIELDS, (int(v) for v in parts), strict=True))
 
 
-def _tail(array: tuple[int, ...], m: int, tm: int) -> int:
+def _tail(array: ArrayShape, mode: int, m: int, tm: int) -> int:
     """Cycles after the last step, of the last buffer tile's last job."""
-    mode, rows, cols, depth = array[:4]
     height = m - (ceil(m / tm) - 1) * tm
-    length = height % depth or depth
-    return max(0, tail_cycles(mode, length, rows, cols))
+    length = height % array.psum_depth or array.psum_depth
+    return max(0, tail_cycles(mode, length, array))
 
 
 def _dram_array(config: Accelerator) -> NDArray[np.float64]:

@@ -22,9 +22,10 @@ PLAIN = 2
 here they are only spread over the product's buffer tiles, in proportion to their MACs."""
 
 ARRAY_FIELDS = (
-    "mode", "rows", "cols", "psum_depth", "n_keep", "m_block", "index_bits", "dense"
+    "mode", "rows", "cols", "psum_depth", "n_keep", "m_block", "index_bits", "dense",
+    "tile_cols", "slot_steps", "drain_slots", "fold_steps",
 )  # fmt: skip
-"""What an `array` argument holds, all integers."""
+"""What an `array` argument holds, all integers; the last four as in `ArrayShape`."""
 
 ROW_FIELDS = (
     "compute", "stall_dram", "fill", "drain", "dram_read", "dram_write", "phases", "jobs"
@@ -53,21 +54,22 @@ def _compute(m, n, k, first_k, array):  # pragma: no cover - compiled
     """
     mode, rows, cols, depth = array[0], array[1], array[2], array[3]
     slots = _slots(k, array[4], array[5], array[7])
-    column_tiles = -(-n // cols)
     if mode == OS:
-        tiles = -(-m // rows) * column_tiles
+        tile_cols, slot_steps, drain_slots = array[8], array[9], array[10]
+        tiles = -(-m // rows) * -(-n // tile_cols)
         if not first_k:
-            return tiles * slots, 0
-        return 1 + tiles * max(slots, rows), 1
+            return tiles * slots * slot_steps, 0
+        return 1 + tiles * max(slots, drain_slots) * slot_steps, 1
+    column_tiles, fold_steps = -(-n // cols), array[11]
     folds = -(-slots // rows)
     whole, rest = m // depth, m % depth
     total, jobs = 0, 0
     start = 1 + rows + 1 if first_k else 0
     if whole:
-        total += start + whole * column_tiles * folds * max(depth, rows + 2)
+        total += start + whole * column_tiles * folds * max(depth, fold_steps)
         jobs += 1
     if rest:
-        total += start + column_tiles * folds * max(rest, rows + 2)
+        total += start + column_tiles * folds * max(rest, fold_steps)
         jobs += 1
     return total, jobs if first_k else 0
 

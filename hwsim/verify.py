@@ -199,7 +199,7 @@ def _expect(design: SatConfig, products: Iterable[Product], gaps: Gaps) -> _Expe
     fmt = design.number
     beats, jobs, error = [], [], None
     for i, p in enumerate(products):
-        z = values(p.streams, fmt)
+        z = values(p.streams, fmt, design.array)
         if isinstance(p.b, Compact):
             golden = gemm_compact(p.a, p.b, fmt)
         else:
@@ -208,7 +208,7 @@ def _expect(design: SatConfig, products: Iterable[Product], gaps: Gaps) -> _Expe
             error = error or f"product {i}: the simulator's values differ from the golden model's"
         beats.append(z)
         jobs.append(p.streams.jobs)
-    time_line = timeline(np.concatenate(jobs), rows=design.rows, cols=design.cols, gaps=gaps)
+    time_line = timeline(np.concatenate(jobs), design.array, gaps)
     return _Expected(beats=np.concatenate(beats), time=time_line, golden_error=error)
 
 
@@ -305,5 +305,6 @@ def _as_list(gaps: Any) -> list[int]:
 def _describe(design: SatConfig) -> str:
     return (
         f"rows={design.rows} cols={design.cols} group={design.group_size} "
-        f"psum_depth={design.psum_depth} format={design.format}"
+        f"psum_depth={design.psum_depth} format={design.format} interleave={design.interleave} "
+        f"adder_latency={design.adder_latency} multiplier_latency={design.multiplier_latency}"
     )

@@ -55,18 +55,29 @@ class Case:
 
 
 def designs(config: SatConfig, seed: int) -> list[SatConfig]:
-    """The hardware that a run verifies: the configuration first, then two relatives of it.
+    """The hardware that a run verifies: the configuration first, then three relatives of it.
 
-    The second holds 16 activations a PE, so that 4:16 runs too; the third is an array of another
-    shape, no larger, with partial-sum memories so small that m is cut into several jobs.
+    One has random interleave and latencies of adder and multiplier; one holds 16 activations a PE,
+    so that 4:16 runs too; one is an array of another shape, no larger, with partial-sum memories
+    so small that m is cut into several jobs. Interleave and latencies of all but the first are
+    random.
     """
     rng = np.random.default_rng([seed, 0x5A7])
-    wide = replace(config, {"group": 16, "sparsity": "4:16"})
     rows = int(rng.integers(1, config.rows + 1))
     cols = int(rng.integers(1, config.cols + 1))
-    small = replace(config, {"rows": rows, "cols": cols, "psum_depth": 4})
-    found: list[SatConfig] = []
-    for candidate in (config, wide, small):
+    changes: list[dict[str, object]] = [
+        {},
+        {"group": 16, "sparsity": "4:16"},
+        {"rows": rows, "cols": cols, "psum_depth": 4},
+    ]
+    found = [config]
+    for change in changes:
+        depth = {
+            "interleave": int(rng.integers(1, 6)),
+            "adder_latency": int(rng.integers(1, 7)),
+            "multiplier_latency": int(rng.integers(1, 4)),
+        }
+        candidate = replace(config, change | depth)
         assert isinstance(candidate, SatConfig)
         if _hardware(candidate) not in [_hardware(d) for d in found]:
             found.append(candidate)
@@ -105,21 +116,12 @@ def make_case(config: SatConfig, seed: int, number: int) -> Case:
 
 def product(design: SatConfig, a: NDArray, b: NDArray | Compact, mode: int) -> Product:
     """Z = A B as `design` runs it in `mode`, with B dense or compact along k."""
-    streams = gemm_streams(
-        a,
-        b,
-        design.number,
-        mode=mode,
-        rows=design.rows,
-        cols=design.cols,
-        group=design.group_size,
-        psum_depth=design.psum_depth,
-    )
+    streams = gemm_streams(a, b, design.number, mode=mode, array=design.array)
     return Product(a=a, b=b, streams=streams)
 
 
 def _hardware(config: SatConfig) -> tuple[object, ...]:
-    return (config.rows, config.cols, config.group_size, config.psum_depth, config.format)
+    return (config.array, config.format)
 
 
 def _operand(rng: np.random.Generator, shape: tuple[int, int], fmt: NumberFormat) -> NDArray:

@@ -3,41 +3,47 @@
 The same hardware serves dense and N:M, output and weight stationary. Every cycle with `en` is a
 step of the whole array. A group of activations passes to the right and a pair passes down, a
 register each; the pair's index picks one activation of the group, the picked one is multiplied and
-the product added, in three pipeline stages:
+the product added:
 
     select    picked activation and value         <- group, and the passing or the held pair
-    multiply  product
-    add       acc <- (0 | acc | link from above) + product
+    multiply  product                             multiplier_latency steps
+    add       (0 | ring | link from above) + product    adder_latency steps
 
-Output stationary adds to `acc` and, with the last product, copies the sum to the drain register,
-from which it moves down the column. Weight stationary holds the pair, adds to what comes from
-above and passes the sum down. Control arrives from the left, already skewed to the stage that
-needs it, and is passed on with one register.
+Output stationary, `interleave` outputs are summed in turn: a sum comes back to the adder through a
+ring as long as a slot, so an adder of any latency takes a pair in every step that has one. With
+the last product of a slot each sum moves into the drain registers, from which all move down the
+column. Weight stationary holds the pair, adds to what comes from above and passes the sum down.
+Control arrives from the left, already skewed to the stage that needs it, and is passed on with one
+register.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat
-from hwsim.rtl.arithmetic import add, multiply, product_bits
+from hwsim.rtl.arithmetic import (
+    add,
+    adder_pipeline,
+    multiplier_pipeline,
+    multiply,
+    product_bits,
+)
 
-__all__ = ["PE_LATENCY", "ProcessingElement", "control_layout"]
-
-PE_LATENCY = 3
-"""Steps from a group's arrival at a PE to the sum that contains its product."""
+__all__ = ["ProcessingElement", "control_layout"]
 
 
 def control_layout() -> data.StructLayout:
     """What steers a PE in one step.
 
-    Fields: `valid` a product is added; `first` it starts a sum; `last` it ends one, which moves to
-    the drain register; `shift` the drain register takes what comes from above; `load` the passing
-    pair is taken in; `swap` the pair taken in becomes the held one.
+    Fields: `first` the product at the adder starts a sum; `last` the sum that leaves the adder is
+    a result, which enters the drain registers; `shift` the drain registers take what comes from
+    above; `load` the passing pair is taken in; `swap` the pair taken in becomes the held one.
     """
-    return data.StructLayout({"valid": 1, "first": 1, "last": 1, "shift": 1, "load": 1, "swap": 1})
+    return data.StructLayout({"first": 1, "last": 1, "shift": 1, "load": 1, "swap": 1})
 
 
 class ProcessingElement(wiring.Component):
@@ -45,7 +51,7 @@ class ProcessingElement(wiring.Component):
 
     Args:
         fmt: the number format.
-        group: activations in a group, the hardware's M.
+        array: the shape of the array that it is part of; rows and cols do not matter here.
 
     Ports:
         en: the array advances in this cycle.
@@ -56,11 +62,10 @@ class ProcessingElement(wiring.Component):
         link_in, link_out: the sum that moves down the column.
     """
 
-    def __init__(self, fmt: NumberFormat, group: int) -> None:
-        if group < 1:
-            raise ValueError(f"group >= 1 must hold, but got {group}")
+    def __init__(self, fmt: NumberFormat, array: ArrayShape) -> None:
         self.fmt = fmt
-        self.group = group
+        self.array = array
+        group = array.group
         word = group * fmt.operand_bits
         index = max(1, (group - 1).bit_length())
         control = control_layout().size
@@ -96,23 +101,15 @@ class ProcessingElement(wiring.Component):
             index.eq(Mux(self.stationary, held_index, self.index_in)),
         ]
 
+        # select
         picked = Signal(bits)
         factor = Signal(bits)
-        product = Signal(product_bits(fmt))
-        acc = Signal(fmt.accumulator_bits)
-        drain = Signal(fmt.accumulator_bits)
-        addend = Signal(fmt.accumulator_bits)
-        m.d.comb += addend.eq(Mux(self.stationary, self.link_in, Mux(control.first, 0, acc)))
-        exact = multiply(m, fmt, picked, factor)
-        total = add(m, fmt, addend, product)
-
         with m.If(self.en):
             m.d.sync += [
                 self.group_out.eq(self.group_in),
                 self.control_out.eq(self.control_in),
                 picked.eq(self.group_in.word_select(index, bits)),
                 factor.eq(value),
-                product.eq(exact),
             ]
             with m.If(control.load):
                 m.d.sync += Cat(self.value_out, self.index_out).eq(
@@ -120,11 +117,33 @@ class ProcessingElement(wiring.Component):
                 )
             with m.If(control.swap):
                 m.d.sync += Cat(held_value, held_index).eq(Cat(self.value_out, self.index_out))
-            with m.If(control.valid | self.stationary):
-                m.d.sync += acc.eq(total)
-            with m.If(control.last):
-                m.d.sync += drain.eq(total)
-            with m.Elif(control.shift):
-                m.d.sync += drain.eq(self.link_in)
-        m.d.comb += self.link_out.eq(Mux(self.stationary, acc, drain))
+
+        # multiply, add
+        array = self.array
+        pipe = multiplier_pipeline(m, self.en, fmt, array.multiplier_latency)
+        product = Signal(product_bits(fmt))
+        m.d.comb += product.eq(multiply(m, fmt, picked, factor, pipe))
+        total = Signal(fmt.accumulator_bits)
+        back = self._shift(m, total, array.slot_steps - array.adder_latency, self.en, "ring")
+        addend = Signal(fmt.accumulator_bits)
+        m.d.comb += addend.eq(Mux(self.stationary, self.link_in, Mux(control.first, 0, back)))
+        pipe = adder_pipeline(m, self.en, fmt, array.adder_latency)
+        # `total` is the value in the adder's last register; results are taken in front of it
+        m.d.comb += total.eq(add(m, fmt, addend, product, pipe))
+
+        # drain
+        entering = Mux(control.last, pipe.entering, self.link_in)
+        drain = self._shift(
+            m, entering, array.interleave, self.en & (control.last | control.shift), "drain"
+        )
+        m.d.comb += self.link_out.eq(Mux(self.stationary, total, drain))
         return m
+
+    @staticmethod
+    def _shift(m: Module, value: Value, steps: int, en: Value, name: str) -> Value:
+        for i in range(steps):
+            register = Signal(len(value), name=f"{name}{i}")
+            with m.If(en):
+                m.d.sync += register.eq(value)
+            value = register
+        return value

@@ -30,6 +30,8 @@ class Pipeline:
         self.cuts = frozenset(cuts)
         self.last = last
         self._boundary = 0
+        self.entering: Value | None = None
+        """What the result's last register takes in: the result one step early."""
 
     @property
     def latency(self) -> int:
@@ -47,6 +49,7 @@ class Pipeline:
     def result(self, value: Value) -> Value:
         """The function's result, behind its last registers."""
         for i in range(self.last):
+            self.entering = value
             value = self._register(value, f"last{i}")
         return value
 

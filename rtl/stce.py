@@ -28,8 +28,9 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 
+from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat
-from hwsim.rtl.pe import PE_LATENCY, control_layout
+from hwsim.rtl.pe import control_layout
 from hwsim.rtl.sequencer import Sequencer, job_layout
 
 __all__ = ["PE_MODULE", "SparseArray", "array_members"]
@@ -38,8 +39,9 @@ PE_MODULE = "stce_pe"
 """Name of the module that every PE is an instance of; `hwsim.rtl.verilog` writes it once."""
 
 
-def array_members(fmt: NumberFormat, rows: int, cols: int, group: int) -> dict[str, Member]:
+def array_members(fmt: NumberFormat, array: ArrayShape) -> dict[str, Member]:
     """The ports of a `SparseArray`."""
+    rows, cols, group = array.rows, array.cols, array.group
     index_bits = max(1, (group - 1).bit_length())
     pair = data.StructLayout({"value": fmt.operand_bits, "index": index_bits})
     return {
@@ -56,45 +58,35 @@ class SparseArray(wiring.Component):
 
     Args:
         fmt: the number format.
-        rows, cols: the array.
-        group: activations in a group, the hardware's M.
-        psum_depth: rows of A whose partial sums a column holds between weight-stationary folds.
+        array: its shape.
 
     Ports:
         job: `job_layout()` descriptors.
         a: activations, `rows` groups of `group` operands. Output stationary: row r of the tile's
-            A, one beat for every `word_steps` pairs. Weight stationary: the group that slot r of
+            A, one beat for every `word_steps` slots. Weight stationary: the group that slot r of
             the fold picks from, one beat a row of A.
-        b: `cols` pairs of value and index. Output stationary: the next pair of every column.
-            Weight stationary: slots of the fold, the last row's first.
-        z: `cols` sums. Output stationary: the rows of a tile, the last row first, `rows` beats a
-            tile. Weight stationary: one beat a row of A, after the last fold.
+        b: `cols` pairs of value and index. Output stationary: the next pair of every column, in a
+            slot one of each interleaved column tile in turn. Weight stationary: slots of the fold,
+            the last row's first.
+        z: `cols` sums. Output stationary: the rows of a tile, the last row first, of each row the
+            interleaved column tiles in turn, rows * interleave beats a tile. Weight stationary:
+            one beat a row of A, after the last fold.
         idle: no job is held and the array has drained.
 
     Latency: the first result of a job is on `z` `hwsim.dataflows.stce.job_cycles` and its tail
     after the descriptor; throughput is one multiply-accumulate a PE and step.
     """
 
-    def __init__(
-        self, fmt: NumberFormat, *, rows: int, cols: int, group: int, psum_depth: int
-    ) -> None:
-        for name, value in (("rows", rows), ("cols", cols), ("group", group)):
-            if value < 1:
-                raise ValueError(f"{name} >= 1 must hold, but got {value}")
-        if psum_depth < 2:
-            raise ValueError(f"psum_depth >= 2 must hold, but got {psum_depth}")
+    def __init__(self, fmt: NumberFormat, array: ArrayShape) -> None:
         self.fmt = fmt
-        self.rows = rows
-        self.cols = cols
-        self.group = group
-        self.psum_depth = psum_depth
-        self.index_bits = max(1, (group - 1).bit_length())
-        super().__init__(array_members(fmt, rows, cols, group))
+        self.array = array
+        self.index_bits = max(1, (array.group - 1).bit_length())
+        super().__init__(array_members(fmt, array))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows, cols = self.rows, self.cols
-        m.submodules.sequencer = seq = Sequencer(rows, cols)
+        rows, cols = self.array.rows, self.array.cols
+        m.submodules.sequencer = seq = Sequencer(self.array)
         wiring.connect(m, wiring.flipped(self.job), seq.job)
 
         en = Signal()
@@ -115,7 +107,9 @@ class SparseArray(wiring.Component):
         delay = _Delay(m, en)
 
         # Stage 0: the beats of this step, held where a step brings none.
-        groups = [Signal(self.group * self.fmt.operand_bits, name=f"a0_{r}") for r in range(rows)]
+        groups = [
+            Signal(self.array.group * self.fmt.operand_bits, name=f"a0_{r}") for r in range(rows)
+        ]
         pairs = [
             Signal(self.fmt.operand_bits + self.index_bits, name=f"b0_{c}") for c in range(cols)
         ]
@@ -126,7 +120,7 @@ class SparseArray(wiring.Component):
 
         memories = []
         for c in range(cols):
-            memory = Memory(shape=self.fmt.accumulator_bits, depth=self.psum_depth, init=[])
+            memory = Memory(shape=self.fmt.accumulator_bits, depth=self.array.psum_depth, init=[])
             m.submodules[f"psum{c}"] = memory
             memories.append(memory)
         controls, draining = self._controls(m, seq, delay)
@@ -136,7 +130,7 @@ class SparseArray(wiring.Component):
 
         # South edge: what column 0's last row passes on is a result; the others follow.
         emit = Signal()
-        leaving = delay(seq.act & seq.final, rows + PE_LATENCY, "leaving")
+        leaving = delay(seq.act & seq.final, self._column_steps, "leaving")
         m.d.comb += emit.eq(Mux(seq.stationary, leaving, draining))
         m.d.comb += z_load.eq(delay(emit, cols - 1, "emit"))
         sums = [delay(bottoms[c], cols - 1 - c, f"deskew{c}") for c in range(cols)]
@@ -149,29 +143,35 @@ class SparseArray(wiring.Component):
 
     def _controls(self, m: Module, seq: Sequencer, delay: _Delay) -> tuple[list[Value], Signal]:
         """Control of column 0 for each row, and whether the bottom row drains."""
-        rows = self.rows
-        adds = delay.taps(Cat(seq.pair, seq.first, seq.last), PE_LATENCY, rows, "add")
-        swaps = delay.taps(seq.swap, 0, rows, "swap")
+        rows, hop, turns = self.array.rows, self.array.adder_latency, self.array.interleave
+        adder = self.array.multiply_steps + 1  # steps to the adder's input, the beat's register in
+        firsts = delay.taps(seq.first, adder, rows, "first")
+        lasts = delay.taps(Cat(seq.last, seq.end), adder + hop - 1, rows, "last")
+        swaps = delay.taps(seq.swap, 0, hop * (rows - 1) + 1, "swap")[::hop]
         loading = delay(seq.load, 1, "loading")
         load_index = delay(seq.load_index, 1, "load_index")
 
-        # A tile drains in `rows` steps, from the step after its bottom row is done; row r takes
-        # part in the first r + 1 of them. Tiles are at least `rows` steps apart.
+        # A tile drains from the step after its bottom row is done; row r takes part until its own
+        # results and those of the r rows above have passed. Tiles are at least as far apart as
+        # that lasts.
         draining = Signal()
-        drain_step = Signal(range(max(rows, 2)))
+        drain_step = Signal(range(max(rows * turns, 2)))
         with m.If(delay.en):
-            with m.If(drain_step == rows - 1):
+            with m.If(drain_step == rows * turns - 1):
                 m.d.sync += draining.eq(0)
             m.d.sync += drain_step.eq(drain_step + 1)
-            with m.If(adds[rows - 1][2]):
+            with m.If(lasts[rows - 1][1]):
                 m.d.sync += [draining.eq(1), drain_step.eq(0)]
 
         controls = []
         for r in range(rows):
             control = Signal(control_layout(), name=f"control{r}")
             m.d.comb += [
-                Cat(control.valid, control.first, control.last).eq(adds[r]),
-                control.shift.eq(draining if r == rows - 1 else draining & (drain_step <= r)),
+                control.first.eq(firsts[r]),
+                control.last.eq(lasts[r][0]),
+                control.shift.eq(
+                    draining if r == rows - 1 else draining & (drain_step < (r + 1) * turns)
+                ),
                 control.load.eq(
                     ~seq.stationary | (loading if r == 0 else loading & (load_index >= r))
                 ),
@@ -184,8 +184,9 @@ class SparseArray(wiring.Component):
         self, m: Module, seq: Sequencer, delay: _Delay, memories: list[Memory]
     ) -> list[Value]:
         """What enters each column from above: the sum of the fold before, or zero."""
-        addresses = delay.taps(self._address(seq), PE_LATENCY - 1, self.cols, "psum_read")
-        uses = delay.taps(seq.accumulate, PE_LATENCY, self.cols, "psum_use")
+        adder = self.array.multiply_steps + 1  # as in `_controls`
+        addresses = delay.taps(self._address(seq), adder - 1, self.array.cols, "psum_read")
+        uses = delay.taps(seq.accumulate, adder, self.array.cols, "psum_use")
         tops: list[Value] = []
         for memory, address, use in zip(memories, addresses, uses, strict=True):
             read = memory.read_port()
@@ -197,9 +198,9 @@ class SparseArray(wiring.Component):
         self, m: Module, seq: Sequencer, delay: _Delay, memories: list[Memory], sums: list[Value]
     ) -> None:
         """Sums that are not final go back to their column's memory."""
-        latency = self.rows + PE_LATENCY
-        addresses = delay.taps(self._address(seq), latency, self.cols, "psum_write")
-        keeps = delay.taps(seq.act & ~seq.final, latency, self.cols, "psum_keep")
+        steps, cols = self._column_steps, self.array.cols
+        addresses = delay.taps(self._address(seq), steps, cols, "psum_write")
+        keeps = delay.taps(seq.act & ~seq.final, steps, cols, "psum_keep")
         for memory, address, keep, value in zip(memories, addresses, keeps, sums, strict=True):
             write = memory.write_port()
             m.d.comb += [
@@ -208,8 +209,13 @@ class SparseArray(wiring.Component):
                 write.en.eq(keep & delay.en),
             ]
 
+    @property
+    def _column_steps(self) -> int:
+        """Steps from a row of A to its sum below column 0 (weight stationary)."""
+        return self.array.ws_exit - (self.array.cols - 1)
+
     def _address(self, seq: Sequencer) -> Value:
-        return seq.act_index[: (self.psum_depth - 1).bit_length()]
+        return seq.act_index[: (self.array.psum_depth - 1).bit_length()]
 
     def _array(
         self,
@@ -222,14 +228,19 @@ class SparseArray(wiring.Component):
         tops: list[Value],
     ) -> list[Value]:
         """The PEs; returns what leaves each column below."""
-        rows, cols, bits = self.rows, self.cols, self.fmt.operand_bits
+        rows, cols, bits = self.array.rows, self.array.cols, self.fmt.operand_bits
+        hop = self.array.adder_latency
         down_pair = [delay(pairs[c], c, f"skew_b{c}") for c in range(cols)]
         down_link: list[Value] = list(tops)
         for r in range(rows):
-            right_group: Value = delay(groups[r], r, f"skew_a{r}")
+            # pairs move down a row a step (os), partial sums a row in the steps of an adder (ws)
+            skew = delay.taps(groups[r], 0, hop * r + 1, f"skew_a{r}")
+            right_group: Value = skew[r]
+            if hop > 1 and r:
+                right_group = Mux(seq.stationary, skew[hop * r], skew[r])
             right_control: Value = controls[r]
             for c in range(cols):
-                group = Signal(self.group * bits, name=f"group_{r}_{c}")
+                group = Signal(self.array.group * bits, name=f"group_{r}_{c}")
                 pair = Signal(bits + self.index_bits, name=f"pair_{r}_{c}")
                 control = Signal(control_layout().size, name=f"control_{r}_{c}")
                 link = Signal(self.fmt.accumulator_bits, name=f"link_{r}_{c}")

@@ -45,14 +45,8 @@ def engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component
     """
     sat = _with_rtl(config)
     return {
-        PE_MODULE: lambda: ProcessingElement(sat.number, sat.group_size),
-        top_name(config): lambda: SparseArray(
-            sat.number,
-            rows=sat.rows,
-            cols=sat.cols,
-            group=sat.group_size,
-            psum_depth=sat.psum_depth,
-        ),
+        PE_MODULE: lambda: ProcessingElement(sat.number, sat.array),
+        top_name(config): lambda: SparseArray(sat.number, sat.array),
     }
 
 
@@ -64,7 +58,7 @@ def ports(config: Accelerator) -> dict[str, dict[str, int | str]]:
     """
     config = _with_rtl(config)
     found: dict[str, dict[str, int | str]] = {}
-    members = array_members(config.number, config.rows, config.cols, config.group_size)
+    members = array_members(config.number, config.array)
     for name, member in members.items():
         if member.is_signature:
             width = Shape.cast(member.signature.members["payload"].shape).width

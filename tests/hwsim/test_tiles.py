@@ -56,9 +56,9 @@ def assert_fits(work, config, run):
     assert tm * tn * config.number.accumulator_bytes <= halves.output_bytes // 2
     # sums stay in the array while k is cut, so such a tile is one unit of outputs
     if tk < work.k:
-        unit_m = config.psum_depth if run.dataflow == "ws" else config.rows
-        assert tm <= unit_m
-        assert tn <= config.cols
+        ws = run.dataflow == "ws"
+        assert tm <= (config.psum_depth if ws else config.rows)
+        assert tn <= (config.cols if ws else config.array.tile_cols)
 
 
 @given(work=convs(), flow=st.sampled_from(["os", "ws", "auto"]))
@@ -124,10 +124,10 @@ def test_a_short_weight_stationary_tile_steps_like_its_jobs(m, n, k):
         (WS, *job, 4)
         for i in range(0, m, tm)
         for j in range(0, n, tn)
-        for job in gemm_jobs(WS, min(tm, m - i), min(tn, n - j), slots, 4, 4, 64)
+        for job in gemm_jobs(WS, min(tm, m - i), min(tn, n - j), slots, config.array)
     ]
-    line = timeline(np.array(jobs), rows=4, cols=4)
-    assert run.cycles - line.cycles == max(0, -tail_cycles(WS, jobs[-1][3], 4, 4))
+    line = timeline(np.array(jobs), config.array)
+    assert run.cycles - line.cycles == max(0, -tail_cycles(WS, jobs[-1][3], config.array))
     assert run.counters["sat.stce.job"] == len(jobs)
 
 

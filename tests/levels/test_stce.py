@@ -18,14 +18,18 @@ from hwsim.models.nm import Compact, compress
 from hwsim.verify import run_products
 from hwsim.verify_cases import product
 
-ROWS, COLS, GROUP, DEPTH = 3, 2, 8, 4
+DEPTH = 4
+PIPELINES = {"int8": (1, 1, 1), "fp16": (3, 4, 2)}
+"""Interleave, adder and multiplier latency by format: one is the plain array."""
 
 
 def sat(fmt: str) -> SatConfig:
+    turns, adder, multiplier = PIPELINES[fmt]
     config = load_config(
         "sat",
-        [f"rows={ROWS}", f"cols={COLS}", f"group={GROUP}", f"psum_depth={DEPTH}", f"format={fmt}"],
-    )
+        ["rows=3", "cols=2", "group=8", f"psum_depth={DEPTH}", f"format={fmt}",
+         f"interleave={turns}", f"adder_latency={adder}", f"multiplier_latency={multiplier}"],
+    )  # fmt: skip
     assert isinstance(config, SatConfig)
     return config
 
@@ -64,23 +68,23 @@ class TestGolden:
     @pytest.mark.parametrize("mode", [OS, WS])
     def test_single_element(self, fmt, mode):
         cycles = self.check(fmt, mode, [operands(fmt, 1, 1, 1, None)])
-        assert cycles in (None, gemm_cycles(mode, 1, 1, 1, ROWS, COLS, DEPTH))
+        assert cycles in (None, gemm_cycles(mode, 1, 1, 1, sat(fmt).array))
 
     @pytest.mark.parametrize("mode", [OS, WS])
     @pytest.mark.parametrize("pattern", [None, (1, 2), (2, 4), (2, 8), (1, 8), (8, 8)])
     def test_patterns_over_several_tiles(self, fmt, mode, pattern):
         cycles = self.check(fmt, mode, [operands(fmt, 7, 5, 37, pattern)])
         slots = 37 if pattern in (None, (8, 8)) else -(-37 // pattern[1]) * pattern[0]
-        assert cycles in (None, gemm_cycles(mode, 7, 5, slots, ROWS, COLS, DEPTH))
+        assert cycles in (None, gemm_cycles(mode, 7, 5, slots, sat(fmt).array))
 
     @pytest.mark.parametrize("mode", [OS, WS])
     def test_k_shorter_than_the_array_is_tall(self, fmt, mode):
         cycles = self.check(fmt, mode, [operands(fmt, 9, 4, 2, None)])
-        assert cycles in (None, gemm_cycles(mode, 9, 4, 2, ROWS, COLS, DEPTH))
+        assert cycles in (None, gemm_cycles(mode, 9, 4, 2, sat(fmt).array))
 
     def test_m_longer_than_the_partial_sum_memory(self, fmt):
         cycles = self.check(fmt, WS, [operands(fmt, 4 * DEPTH + 3, 3, 20, (2, 4))])
-        assert cycles in (None, gemm_cycles(WS, 4 * DEPTH + 3, 3, 10, ROWS, COLS, DEPTH))
+        assert cycles in (None, gemm_cycles(WS, 4 * DEPTH + 3, 3, 10, sat(fmt).array))
 
     def test_back_to_back_products_and_both_stalls(self, fmt):
         rng = np.random.default_rng(5)
@@ -113,10 +117,8 @@ class TestSimulator(TestGolden):
     def run(self, fmt, mode, jobs, gaps=None):
         design = sat(fmt)
         products = [product(design, a, b, mode) for a, b in jobs]
-        z = [p.streams.gather(values(p.streams, design.number)) for p in products]
-        line = timeline(
-            np.concatenate([p.streams.jobs for p in products]), rows=ROWS, cols=COLS, gaps=gaps
-        )
+        z = [p.streams.gather(values(p.streams, design.number, design.array)) for p in products]
+        line = timeline(np.concatenate([p.streams.jobs for p in products]), design.array, gaps)
         assert (
             line.steps + line.stall_a + line.stall_b + line.stall_z + line.wait_job == line.cycles
         )
