@@ -12,9 +12,9 @@ from hwsim.models.ops_linear import WindowParameters, conv_transpose_pads, windo
 from hwsim.models.ops_recurrent import check_recurrent
 from hwsim.models.work import ConvGeometry, Gemm, Vector, Work
 
-__all__ = ["lower"]
+__all__ = ["FREE", "FUSABLE", "OPERATIONS", "lower", "products", "vector_of"]
 
-_FREE = {
+FREE = {
     "Constant",
     "Dropout",
     "Expand",
@@ -28,12 +28,12 @@ _FREE = {
 }
 """Operators that rename data or repeat an address: no work."""
 
-_FUSABLE = {"BatchNormalization", "Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid"}
+FUSABLE = {"BatchNormalization", "Relu", "Clip", "LeakyRelu", "HardSwish", "HardSigmoid"}
 """Element-wise operators on one tensor, done on the way out of the product or pass before."""
 
 _ARITHMETIC = {"Add", "Div", "Mul", "Sub"}
 
-_OPERATIONS = {"BatchNormalization": 2, "Softmax": 4, "LayerNormalization": 6, "Gelu": 8}
+OPERATIONS = {"BatchNormalization": 2, "Softmax": 4, "LayerNormalization": 6, "Gelu": 8}
 """Arithmetic operations an element where it is not one: scale and shift; maximum, subtract,
 exponent and divide; two passes of mean and variance, scale and shift; the erf polynomial."""
 
@@ -56,7 +56,7 @@ def lower(network: Network) -> list[Work]:
         for name in node.inputs:
             readers[name] = readers.get(name, 0) + 1
     for node in network.nodes:
-        gemms = _gemms(network, node)
+        gemms = products(network, node)
         if gemms:
             if first and gemms[0].weights:
                 gemms = [replace(g, first=True) for g in gemms]
@@ -68,18 +68,23 @@ def lower(network: Network) -> list[Work]:
                 work.append(_scatter(network, node, gemms[0]))
             fusable.add(node.outputs[0])
             continue
-        if node.op in _FREE:
+        if node.op in FREE:
             if node.inputs and node.inputs[0] in fusable:
                 fusable.add(node.outputs[0])
             continue
-        vector = _vector(network, node, fusable, readers)
+        vector = vector_of(network, node, fusable, readers)
         if vector.fused or node.op in _ARITHMETIC:
             fusable.add(node.outputs[0])
         work.append(vector)
     return work
 
 
-def _gemms(network: Network, node: Node) -> list[Gemm]:
+def products(network: Network, node: Node) -> list[Gemm]:
+    """The forward products of a node; none for an element-wise operator.
+
+    Raises:
+        ValueError: as `lower`.
+    """
     shapes = network.shapes
     if node.op == "Conv":
         return [_conv(network, node)]
@@ -248,19 +253,27 @@ def _scatter(network: Network, node: Node, gemm: Gemm) -> Vector:
     )
 
 
-def _vector(network: Network, node: Node, fusable: set[str], readers: Mapping[str, int]) -> Vector:
+def vector_of(
+    network: Network, node: Node, fusable: set[str], readers: Mapping[str, int]
+) -> Vector:
+    """The forward pass of an element-wise, pooling, normalising or data-moving node.
+
+    Args:
+        fusable: tensors that leave a product or pass on which more can be done on the way out.
+        readers: how many nodes read a tensor.
+    """
     inputs = [name for name in node.inputs if name]
     moving = [name for name in inputs if name not in network.parameters]
     elements_in = sum(prod(network.shapes[name]) for name in moving)
     elements_out = sum(prod(network.shapes[name]) for name in node.outputs if name)
-    operations = elements_out * _OPERATIONS.get(node.op, 1)
+    operations = elements_out * OPERATIONS.get(node.op, 1)
     if node.op in ("MaxPool", "AveragePool"):
         operations = elements_out * prod(attr_ints(node, "kernel_shape", ()))
     elif node.op.startswith(("Global", "Reduce")):
         operations = elements_in
     elif node.op in ("Transpose", "Concat", "Slice", "Gather", "Pad", "Split", "Tile"):
         operations = 0
-    constants_only = len(moving) == 1 and node.op in _FUSABLE | _ARITHMETIC
+    constants_only = len(moving) == 1 and node.op in FUSABLE | _ARITHMETIC
     fused = constants_only and moving[0] in fusable and readers[moving[0]] == 1
     return Vector(
         layer=node.name,

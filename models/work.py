@@ -7,9 +7,16 @@ channel, with the channel innermost, so N:M groups lie along input channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-__all__ = ["ConvGeometry", "Gemm", "Vector", "Work"]
+__all__ = ["ROLES", "ConvGeometry", "Gemm", "Update", "Vector", "Work"]
+
+ROLES = ("a", "at", "b", "bt")
+"""What of a product is the gathered matrix X[positions, taps x channels] of `Gemm.conv`: A, A
+transposed, B, B transposed. Without a window, `at` and `b` say that the contracted axis is the
+outer one in memory, as in a weight gradient, and `bt` that B is an activation stored by columns."""
+
+_TURNED = {"a": "bt", "bt": "a", "at": "b", "b": "at"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +26,8 @@ class ConvGeometry:
     Attributes:
         batch, height, width, channels: the input feature map (channels of one group).
         kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w: the window.
-        pad_top, pad_left, pad_bottom, pad_right: zeros around the map; never read from memory.
+        pad_top, pad_left, pad_bottom, pad_right: zeros around the map, never read from memory;
+            negative where a window starts or ends inside the map.
         out_h, out_w: the output map; m = batch * out_h * out_w.
     """
 
@@ -55,7 +63,12 @@ class Gemm:
         weights: B is a trained tensor, so it can be pruned along k.
         shared: all `count` products have the same B (time steps of a recurrence).
         first: the network's first layer with weights, which N:M training leaves dense.
-        conv: the window of A, None where A is a plain matrix.
+        conv: the window that the operand of `role` is gathered through, None for plain matrices.
+        role: see `ROLES`; a forward product has `a`.
+        z_bits: of an output as it is stored, None for the operand format, 0 if it stays on chip.
+        side_read_bits, side_write_bits: what element-wise work on the way out of the array reads
+            and writes for every output (masks, kept maps, gradients that are added).
+        online: B is stored dense and reduced to N:M on its way in.
     """
 
     layer: str
@@ -69,6 +82,15 @@ class Gemm:
     shared: bool = False
     first: bool = False
     conv: ConvGeometry | None = None
+    role: str = "a"
+    z_bits: int | None = None
+    side_read_bits: int = 0
+    side_write_bits: int = 0
+    online: bool = False
+
+    def turned(self) -> Gemm:
+        """The same product as Z^T = B^T A^T."""
+        return replace(self, m=self.n, n=self.m, role=_TURNED[self.role])
 
     @property
     def macs(self) -> int:
@@ -86,6 +108,9 @@ class Vector:
         operations: arithmetic operations in all (a k x k pooling does k*k an output).
         fused: it can be done on the way out of the product before it (bias, batch-norm, ReLU) and
             then moves no data of its own.
+        lane_steps: elements that go through a pipelined lane, one a cycle, whatever is computed on
+            them; None takes one operation a lane and cycle.
+        read_bits, write_bits: moved beside the elements: masks, indices of pooling.
     """
 
     layer: str
@@ -95,6 +120,31 @@ class Vector:
     elements_out: int
     operations: int
     fused: bool = False
+    lane_steps: int | None = None
+    read_bits: int = 0
+    write_bits: int = 0
 
 
-Work = Gemm | Vector
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """The weight update of one layer, and the copies of its weights for the next step.
+
+    Attributes:
+        layer, op: as in `Gemm`.
+        weights: elements of the trained operand of the layer's product.
+        others: other trained elements (biases, scales): updated, never pruned, kept in FP32.
+        forward, backward: the products that read the weights, in FF and in BP; empty without.
+        on_chip: the weight gradient is in the output buffer; else it is read from DRAM.
+    """
+
+    layer: str
+    stage: str = "WUVE"
+    op: str
+    weights: int
+    others: int = 0
+    forward: tuple[Gemm, ...] = ()
+    backward: tuple[Gemm, ...] = ()
+    on_chip: bool = False
+
+
+Work = Gemm | Vector | Update
