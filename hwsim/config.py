@@ -177,6 +177,10 @@ class SatConfig(_Array):
             each of I neighbouring column tiles; an adder of latency L is used min(1, I / L).
         sore_lanes: groups that the N:M selector (SORE) reduces side by side.
         wuve_lanes: weights that the weight update engine (WUVE) updates a cycle.
+        method: how a network is trained, which decides the operand that is N:M in each stage: a
+            name of `hwsim.models.pruning.METHODS`.
+        pregeneration: the weight update writes the compact N:M copies for the next step; without,
+            FF and BP read dense weights and reduce them on the way in.
     """
 
     kind: Literal["sat"] = "sat"
@@ -188,6 +192,8 @@ class SatConfig(_Array):
     interleave: Annotated[int, Field(ge=1, le=16)] = 1
     sore_lanes: Annotated[int, Field(ge=1, le=_PE_LIMIT)] = 32
     wuve_lanes: Annotated[int, Field(ge=1, le=_PE_LIMIT)] = 32
+    method: Literal["dense", "sr_ste", "sdgp", "sdwp", "bdwp"] = "bdwp"
+    pregeneration: bool = True
 
     @model_validator(mode="after")
     def _check_group(self) -> SatConfig:
