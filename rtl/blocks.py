@@ -10,23 +10,38 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from hwsim.config import Accelerator
+from hwsim.config import Accelerator, SatConfig
 from hwsim.errors import UserError
+from hwsim.rtl.sore import RANK_LANE, SORE_LANE, RankLane, RankSelector, TopNLane, TopNSelector
 from hwsim.rtl.verilog import component_verilog, engine_parts
 
-__all__ = ["BLOCKS", "block", "block_verilog"]
+__all__ = [
+    "BLOCKS",
+    "Parts",
+    "block",
+    "block_verilog",
+    "parts_verilog",
+    "rank_parts",
+    "selector_sizes",
+    "sore_parts",
+]
+
+Parts = dict[str, Callable[[], wiring.Component]]
+"""What makes each component of a design, by module name; the top is the last."""
 
 BLOCKS = {
     "uspe": "unified sparse processing element",
     "stce": "sparse tensor computing engine, the whole array",
+    "sore": "sparse online reduction engine, streaming top-N selectors",
+    "rank": "one-cycle N:M selectors that compare all pairs, the alternative to sore",
 }
 """Names that `block` takes, with what each is."""
 
 
 def block(name: str, config: Accelerator) -> tuple[wiring.Component, str]:
-    """A block's component and the name of its top module.
+    """A block's top component and the name of its module.
 
-    The array's component instantiates its PE by name; `block_verilog` has both.
+    Repeated parts are instances by name; `block_verilog` has them too.
 
     Raises:
         UserError: no block of that name, or no RTL for this kind of accelerator.
@@ -41,15 +56,49 @@ def block_verilog(name: str, config: Accelerator) -> tuple[str, str]:
     Raises:
         UserError: no block of that name, or no RTL for this kind of accelerator.
     """
-    parts = {module: make() for module, make in _parts(name, config).items()}
-    return component_verilog(parts), list(parts)[-1]
+    return parts_verilog(_parts(name, config))
 
 
-def _parts(name: str, config: Accelerator) -> dict[str, Callable[[], wiring.Component]]:
+def parts_verilog(parts: Parts) -> tuple[str, str]:
+    """Verilog of a design's parts and the name of its top module."""
+    return component_verilog({module: make() for module, make in parts.items()}), list(parts)[-1]
+
+
+def sore_parts(*, lanes: int, n_max: int, m: int) -> Parts:
+    """The streaming selector."""
+    return {
+        SORE_LANE: lambda: TopNLane(n_max=n_max, m=m),
+        "sore_top": lambda: TopNSelector(lanes=lanes, n_max=n_max, m=m),
+    }
+
+
+def rank_parts(*, lanes: int, n_max: int, m: int) -> Parts:
+    """The rank selector."""
+    return {
+        RANK_LANE: lambda: RankLane(n_max=n_max, m=m),
+        "rank_top": lambda: RankSelector(lanes=lanes, n_max=n_max, m=m),
+    }
+
+
+def _parts(name: str, config: Accelerator) -> Parts:
     engine = engine_parts(config)
+    assert isinstance(config, SatConfig)  # engine_parts refuses the others
+    n_max, m = selector_sizes(config)
     match name:
         case "uspe":
             return dict([next(iter(engine.items()))])
         case "stce":
             return engine
+        case "sore":
+            return sore_parts(lanes=config.sore_lanes, n_max=n_max, m=m)
+        case "rank":
+            return rank_parts(lanes=config.sore_lanes, n_max=n_max, m=m)
     raise UserError(f"a block must be one of {', '.join(BLOCKS)}, but got {name!r}")
+
+
+def selector_sizes(config: SatConfig) -> tuple[int, int]:
+    """N and M of a configuration's selectors: its pattern, or 2:M of its PEs when it is dense."""
+    pattern = config.pattern
+    if not pattern.dense:
+        return pattern.n, pattern.m
+    return min(2, config.group_size), config.group_size
