@@ -43,6 +43,8 @@ class Kernels:
             compact B.
         update: as `hwsim.models.update.momentum_update`.
         half: to the operand type: FP16, round to nearest even, canonical NaN.
+        post: (FP32 Z, what to do with it, gate or None) to what is stored: `fp32` is Z itself,
+            `half` rounds, `relu` and `gate` round what they pass and give +0 for the rest.
     """
 
     product: Callable[[NDArray, Operand], NDArray]
@@ -51,10 +53,28 @@ class Kernels:
     prune: Prune
     update: Updater
     half: Callable[[NDArray], NDArray]
+    post: Callable[[NDArray, str, NDArray | None], NDArray]
 
 
 def _golden_product(a: NDArray, b: Operand) -> NDArray:
     return gemm_compact(a, b, FP16) if isinstance(b, Compact) else gemm(a, b, FP16)
+
+
+def _post(
+    z: NDArray, post: str, gate: NDArray | None, half: Callable[[NDArray], NDArray]
+) -> NDArray:
+    zero = np.float32(0)
+    if post == "fp32":
+        return z
+    if post == "relu":
+        return half(np.where(np.signbit(z), zero, z))
+    if post == "gate" and gate is not None:
+        return half(np.where(gate != 0, z, zero))
+    return half(z)
+
+
+def _golden_post(z: NDArray, post: str, gate: NDArray | None) -> NDArray:
+    return _post(z, post, gate, fp16_copy)
 
 
 def _golden_prune(b: NDArray, pattern: NMPattern, within: Mask | None) -> tuple[Mask, Compact]:
@@ -64,6 +84,14 @@ def _golden_prune(b: NDArray, pattern: NMPattern, within: Mask | None) -> tuple[
     else:
         mask = nm_mask(np.where(within, magnitude, 0), pattern.n, pattern.m, 0) & within
     return mask, compress(b, pattern.n, pattern.m, mask)
+
+
+def _float32_half(x: NDArray) -> NDArray:
+    return x.astype(np.float32)
+
+
+def _float32_post(z: NDArray, post: str, gate: NDArray | None) -> NDArray:
+    return _post(z, post, gate, _float32_half)
 
 
 def _float32_product(a: NDArray, b: Operand) -> NDArray:
@@ -84,6 +112,7 @@ GOLDEN = Kernels(
     prune=_golden_prune,
     update=momentum_update,
     half=fp16_copy,
+    post=_golden_post,
 )
 """The reference: every bit as in the hardware, slow."""
 
@@ -93,6 +122,7 @@ FLOAT32 = Kernels(
     gather_back=gather_back,
     prune=_float32_prune,
     update=momentum_update,
-    half=lambda x: x.astype(np.float32),
+    half=_float32_half,
+    post=_float32_post,
 )
 """The fast path of training: BLAS in float32, nothing rounded to FP16, sums in BLAS's order."""

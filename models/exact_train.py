@@ -453,14 +453,8 @@ def _product(
     gate: NDArray | None = None,
     transposed: bool = False,
 ) -> NDArray:
-    z = out = k.product(a, b)
-    zero = np.float32(0)
-    if post == "relu":
-        out = k.half(np.where(np.signbit(z), zero, z))
-    elif post == "gate":
-        out = k.half(np.where(gate != 0, z, zero))
-    elif post == "half":
-        out = k.half(z)
+    z = k.product(a, b)
+    out = k.post(z, post, gate)
     if trace is not None:
         trace.events.append(
             Product(
@@ -482,7 +476,9 @@ def _cross_entropy(logits: NDArray, labels: NDArray) -> tuple[float, NDArray[np.
     """Mean loss, and p - onehot [batch, classes], in float64: the host's part."""
     rows = np.arange(len(labels))
     with np.errstate(all="ignore"):  # infinite logits give NaN, as they should
-        shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+        # one memory order, because NumPy's sums depend on it
+        shifted = np.ascontiguousarray(logits, np.float64)
+        shifted = shifted - shifted.max(1, keepdims=True)
         e = np.exp(shifted)
         total = e.sum(1, keepdims=True)
         loss = float(np.mean(np.log(total[:, 0]) - shifted[rows, labels]))
