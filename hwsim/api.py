@@ -38,7 +38,7 @@ def simulate(
         workload: a name of the zoo, an `.onnx` file, or a network.
         config: a configuration, a preset's name or a YAML file.
         overrides: `KEY=VALUE` changes, for a name or file.
-        phase: `inference`.
+        phase: `inference`, or `training` for one step: forward, backward, weight update.
         batch: images, sequences or frames at once.
         seed: of the zoo's weights; counts do not depend on it.
         dims: sizes of an ONNX file's free dimensions.
@@ -49,6 +49,8 @@ def simulate(
     """
     from hwsim.engine import run
     from hwsim.models.lowering import lower
+    from hwsim.models.lowering_training import kept_bits, lower_training
+    from hwsim.training import run_training
     from hwsim.workloads import load_network
 
     if not isinstance(config, (str, Path)):
@@ -57,14 +59,11 @@ def simulate(
         resolved = load_config(config, overrides)
     if phase not in PHASES:
         raise UserError(f"--phase must be one of {', '.join(PHASES)}, but got {phase!r}")
-    if phase == "training":
-        raise UserError(
-            f"--phase training: {resolved.name} runs inference only in this version; "
-            "the backward and weight-update stages are not modelled yet"
-        )
     network = load_network(workload, batch=batch, seed=seed, dims=dims)
+    training = phase == "training"
     try:
-        work = lower(network)
+        work = lower_training(network) if training else lower(network)
+        kept = sum(kept_bits(network).values()) // 8 if training else 0
     except ValueError as error:
         raise UserError(str(error)) from None
     return Result(
@@ -73,7 +72,8 @@ def simulate(
         phase=phase,
         batch=batch,
         seed=seed,
-        runs=tuple(run(work, resolved, progress)),
+        runs=tuple((run_training if training else run)(work, resolved, progress)),
+        kept_bytes=kept,
         notes=network.notes,
     )
 

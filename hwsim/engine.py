@@ -11,7 +11,7 @@ out an array tail and a store a step, at least 2 to 10 % of the zoo's recurrent 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from functools import lru_cache
 from math import ceil
 
@@ -21,56 +21,20 @@ from numpy.typing import NDArray
 from hwsim.config import Accelerator, SatConfig, SystolicConfig
 from hwsim.dataflows import systolic
 from hwsim.dataflows.stce import OS, WS, tail_cycles
+from hwsim.engine_vector import vector_run
 from hwsim.errors import UserError
-from hwsim.memory import dram_cycles, geometry_array, run_bytes
+from hwsim.layer_run import LayerRun, energy, registered
+from hwsim.memory import geometry_array
 from hwsim.models.array import ArrayShape
-from hwsim.models.counters import counter
 from hwsim.models.nm import NMPattern
+from hwsim.models.pruning import METHODS
 from hwsim.models.work import Gemm, Vector, Work
 from hwsim.phases import PLAIN, ROW_FIELDS, layer_phases, search
 
-__all__ = ["LayerRun", "pattern_of", "run", "run_layer"]
+__all__ = ["LayerRun", "pattern_of", "predict", "run", "run_layer"]
 
 _MEMORIES = ("input_bytes", "weight_bytes", "output_bytes")
-
-
-@dataclass(frozen=True, kw_only=True)
-class LayerRun:
-    """One layer and stage on an accelerator.
-
-    Attributes:
-        work: what was run.
-        dataflow: `os`, `ws`, `is`, or `vector`, `fused`, `host` for element-wise work.
-        sparsity: the pattern its weights were run with.
-        tile: (tm, tn, tk), outputs and depth of a buffer tile; (0, 0, 0) for element-wise work.
-        cycles: the sum of the five parts.
-        issue: steps with operands; array_idle: array cycles without; stall_dram, fill, drain as in
-            `hwsim.phases`.
-        macs_dense, macs_effective: of the dense product; of the kept weights.
-        counters: events by registered name.
-        energy_pj: counters times energies, by part.
-    """
-
-    work: Work
-    dataflow: str
-    sparsity: str = "dense"
-    tile: tuple[int, int, int] = (0, 0, 0)
-    cycles: int = 0
-    issue: int = 0
-    array_idle: int = 0
-    stall_dram: int = 0
-    fill: int = 0
-    drain: int = 0
-    macs_dense: int = 0
-    macs_effective: int = 0
-    dram_read_bytes: int = 0
-    dram_write_bytes: int = 0
-    counters: dict[str, int] = field(default_factory=dict)
-    energy_parts_pj: dict[str, float] = field(default_factory=dict)
-
-    @property
-    def energy_pj(self) -> float:
-        return sum(self.energy_parts_pj.values())
+_MODES = {"os": OS, "ws": WS}
 
 
 def run(
@@ -100,44 +64,88 @@ def run_layer(work: Work, config: Accelerator) -> LayerRun:
         UserError: as `run`.
     """
     if isinstance(work, Vector):
-        return _vector(work, config)
+        return vector_run(work, config)
+    if not isinstance(work, Gemm):
+        raise UserError(f"{work.layer}: a weight update runs in training only")
     if isinstance(config, SystolicConfig):
         return _systolic(work, config)
-    if config.dataflow != "auto":
-        return _sat(work, config, OS if config.dataflow == "os" else WS)
-    fitting: list[LayerRun] = []
-    refused: list[UserError] = []
-    for mode in (OS, WS):
-        try:
-            fitting.append(_sat(work, config, mode))
-        except UserError as error:  # one dataflow may fit buffers that the other does not
-            refused.append(error)
+    modes = (OS, WS) if config.dataflow == "auto" else (_MODES[config.dataflow],)
+    fitting, refused = _candidates(work, config, modes)
     if not fitting:
         raise refused[0]
-    return min(fitting, key=lambda r: (r.cycles, r.dram_read_bytes + r.dram_write_bytes))
+    return min(fitting, key=_better)
+
+
+def predict(work: Gemm, config: SatConfig) -> dict[str, int]:
+    """Cycles of a product output and weight stationary, what offline scheduling decides by.
+
+    The better orientation of each; a dataflow that does not fit the buffers is left out. With
+    `dataflow` fixed the run takes exactly these cycles, with `auto` the smaller.
+    """
+    found = {}
+    for name, mode in _MODES.items():
+        fitting, _ = _candidates(work, config, (mode,))
+        if fitting:
+            found[name] = min(fitting, key=_better).cycles
+    return found
+
+
+def _candidates(
+    work: Gemm, config: SatConfig, modes: Sequence[int]
+) -> tuple[list[LayerRun], list[UserError]]:
+    """Runs of a product in each mode and orientation, and why others do not fit.
+
+    Z = A B and Z^T = B^T A^T are the same work where neither operand has to be the pruned one.
+    """
+    shapes = [work, work.turned()] if work.role in ("at", "b") else [work]
+    fitting: list[LayerRun] = []
+    refused: list[UserError] = []
+    for mode in modes:
+        for shape in shapes:
+            try:
+                fitting.append(_sat(shape, config, mode))
+            except UserError as error:  # one may fit buffers that the other does not
+                refused.append(error)
+    return fitting, refused
+
+
+def _better(run: LayerRun) -> tuple[int, int]:
+    return run.cycles + run.sore_wait, run.dram_read_bytes + run.dram_write_bytes
 
 
 def pattern_of(gemm: Gemm, config: Accelerator) -> NMPattern:
-    """The pattern that a product's B is pruned to: trained, at least one group deep, not first."""
+    """The pattern that a product's B is pruned to.
+
+    Dense are weight gradients and products of two activations, contractions shorter than a group,
+    the first layer (unless the configuration says otherwise) and, on sat, the stages that the
+    training method leaves dense.
+    """
     pattern = config.pattern
     dense = NMPattern(1, 1)
     if not gemm.weights or gemm.k < pattern.m:
         return dense
+    if isinstance(config, SatConfig):
+        method = METHODS[config.method]
+        if not (method.forward if gemm.stage == "FF" else method.backward):
+            return dense
     return dense if gemm.first and config.first_layer_dense else pattern
 
 
 def _sat(gemm: Gemm, config: SatConfig, mode: int) -> LayerRun:
     pattern = pattern_of(gemm, config)
     slots = pattern.compact_length(gemm.k)
-    rows, cols, depth = config.rows, config.cols, config.psum_depth
     shape = config.array
+    if gemm.role in ("at", "b"):  # m is a width of the layer: chunks of equal height
+        height = ceil(gemm.m / ceil(gemm.m / shape.psum_depth))
+        shape = replace(shape, psum_depth=max(2, height))
+    rows, cols, depth = shape.rows, shape.cols, shape.psum_depth
     array = (
         mode, rows, cols, depth, pattern.n, pattern.m, pattern.index_bits, int(pattern.dense),
-        shape.tile_cols, shape.slot_steps, shape.drain_slots, shape.fold_steps,
+        shape.tile_cols, shape.slot_steps, shape.drain_slots, shape.fold_steps, config.sore_lanes,
     )  # fmt: skip
     unit_m, unit_n = (rows, shape.tile_cols) if mode == OS else (depth, cols)
     step_k = pattern.m * rows if not pattern.dense else rows * config.group_size
-    tile, parts = _phases(_key(gemm), array, config, (unit_m, unit_n, step_k))
+    tile, parts = _phases(_key(gemm), array, config, (unit_m, unit_n, step_k), shape=shape)
     # the first tile of a unit of outputs brings its steps; a chunked k adds to them
     if mode == OS:
         tiles = ceil(gemm.m / rows) * ceil(gemm.n / shape.tile_cols)
@@ -177,7 +185,7 @@ def _systolic(gemm: Gemm, config: SystolicConfig) -> LayerRun:
     events = systolic.counts(kind, gemm.m, gemm.n, slots, rows, cols, drain=config.drain)
     array = (
         PLAIN, rows, cols, 0, pattern.n, pattern.m, pattern.index_bits, int(pattern.dense),
-        cols, 1, rows, rows,
+        cols, 1, rows, rows, 1,
     )  # fmt: skip
     step_k = pattern.m * rows
     tile, parts = _phases(_key(gemm), array, config, (rows, cols, step_k), events.cycles)
@@ -213,7 +221,8 @@ def _finish(
     issue: int,
     events: dict[str, int],
 ) -> LayerRun:
-    size = config.number.operand_bytes
+    # a weight gradient keeps the accumulator's width
+    size = config.number.operand_bytes if gemm.z_bits is None else config.number.accumulator_bytes
     counters = events | {
         "engine.mac_dense": gemm.macs,
         "engine.mac_effective": gemm.m * gemm.n * pattern.kept(gemm.k) * gemm.count,
@@ -225,6 +234,7 @@ def _finish(
         "buffer.dma": parts["dram_read"] + parts["dram_write"],
         "dram.read": parts["dram_read"],
         "dram.write": parts["dram_write"],
+        "sat.sore.element": parts["sore_elements"],
     }
     macs = counters.get("sat.stce.mac", counters.get("systolic.array.mac", 0))
     return LayerRun(
@@ -242,71 +252,11 @@ def _finish(
         macs_effective=counters["engine.mac_effective"],
         dram_read_bytes=parts["dram_read"],
         dram_write_bytes=parts["dram_write"],
-        counters=_registered(counters),
-        energy_parts_pj=_energy(config, counters, macs, 0),
+        counters=registered(counters),
+        energy_parts_pj=energy(config, counters, macs, 0),
+        sore_wait=parts["sore_wait"],
+        sore_busy=parts["sore_busy"],
     )
-
-
-def _vector(work: Vector, config: Accelerator) -> LayerRun:
-    lanes = config.vector_lanes
-    if work.fused or not lanes:
-        # fused with the product before it, or left to a host that is not modelled
-        return LayerRun(work=work, dataflow="fused" if work.fused else "host")
-    size, dram = config.number.operand_bytes, config.dram
-    burst = dram.burst_bytes
-    read = int(run_bytes(1, work.elements_in * size, burst))
-    written = int(run_bytes(1, work.elements_out * size, burst))
-    moving = int(
-        dram_cycles(
-            read + written,
-            float("inf") if dram.bytes_per_cycle is None else dram.bytes_per_cycle,
-            dram.channels,
-            dram.latency_cycles,
-            burst,
-        )
-    )
-    issue = ceil(work.operations / lanes)
-    stall = max(0, moving - issue)
-    counters = {
-        "engine.vector_op": work.operations,
-        "engine.stall_dram": stall,
-        "buffer.dma": read + written,
-        "dram.read": read,
-        "dram.write": written,
-    }
-    return LayerRun(
-        work=work,
-        dataflow="vector",
-        cycles=issue + stall,
-        issue=issue,
-        stall_dram=stall,
-        dram_read_bytes=read,
-        dram_write_bytes=written,
-        counters=_registered(counters),
-        energy_parts_pj=_energy(config, counters, 0, work.operations),
-    )
-
-
-def _energy(
-    config: Accelerator, counters: dict[str, int], macs: int, operations: int
-) -> dict[str, float]:
-    """Energy by part: every term is one counter, or a sum of them, times one energy."""
-    e = config.energy
-    reads = counters.get("buffer.input_read", 0) + counters.get("buffer.weight_read", 0)
-    moved = counters.get("buffer.dma", 0)
-    return {
-        "mac": macs * e.mac_pj,
-        "vector": operations * e.vector_pj,
-        # what DMA brings is written once on chip, what it takes is read once
-        "buffer": (reads + counters.get("dram.write", 0)) * e.buffer_read_pj
-        + (counters.get("buffer.output_write", 0) + counters.get("dram.read", 0))
-        * e.buffer_write_pj,
-        "dram": moved * e.dram_pj,
-    }
-
-
-def _registered(counters: dict[str, int]) -> dict[str, int]:
-    return {counter(name).name: int(value) for name, value in counters.items() if value}
 
 
 def _key(gemm: Gemm) -> tuple[int, ...]:
@@ -322,6 +272,7 @@ def _phases(
     config: Accelerator,
     unit: tuple[int, int, int],
     plain: int = 0,
+    shape: ArrayShape | None = None,
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
     """The tile that the search takes and the parts of the phase loop over it."""
     m, n, k, count, shared = key[:5]
@@ -353,7 +304,7 @@ def _phases(
             f"k={k} on this array, but got {getattr(config.buffers, name)}"
         )
     tile = (int(found[0]), int(found[1]), int(found[2]))
-    tail = _tail(config.array, array[0], m, tile[0]) if isinstance(config, SatConfig) else 0
+    tail = 0 if shape is None else _tail(shape, array[0], m, tile[0])
     parts = layer_phases(
         m, n, k, count, shared, geometry, array_values, found, dram, size, tail, plain
     )

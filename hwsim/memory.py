@@ -15,19 +15,38 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from hwsim.models.work import ConvGeometry, Gemm
+from hwsim.models.work import ROLES, ConvGeometry, Gemm
 
-__all__ = ["burst_bytes", "dram_cycles", "geometry_array", "input_bytes", "run_bytes"]
+__all__ = [
+    "a_bytes",
+    "b_bytes",
+    "b_reduced",
+    "burst_bytes",
+    "dram_cycles",
+    "geometry_array",
+    "input_bytes",
+    "out_bytes",
+    "run_bytes",
+    "side_bytes",
+]
 
-_PLAIN = 0  # first entry of a geometry array: A is a matrix
+_PLAIN = 0  # first entry of a geometry array: no operand goes through a window
+_ROLE, _Z_BITS, _SIDE_READ, _SIDE_WRITE, _ONLINE = 14, 15, 16, 17, 18
+_A, _AT, _B, _BT = range(len(ROLES))
+_MAP_BITS = 16  # of the maps among what a product reads or writes beside its results
 
 
 def geometry_array(gemm: Gemm) -> NDArray[np.int64]:
-    """A product's window as integers for the compiled functions; all zero for a plain matrix."""
-    g = gemm.conv
-    if g is None:
-        return np.zeros(14, np.int64)
-    return np.array(_fields(g), np.int64)
+    """What of a product decides its traffic, as integers for the compiled functions.
+
+    The window (14 entries, all zero for plain matrices), then the role of the gathered matrix, bits
+    of a stored output (-1: the operand format), bits read and written beside an output, and 1 where
+    B is reduced on its way in.
+    """
+    window = (_PLAIN,) * 14 if gemm.conv is None else _fields(gemm.conv)
+    z_bits = -1 if gemm.z_bits is None else gemm.z_bits
+    rest = (ROLES.index(gemm.role), z_bits, gemm.side_read_bits, gemm.side_write_bits)
+    return np.array((*window, *rest, int(gemm.online)), np.int64)
 
 
 def _fields(g: ConvGeometry) -> tuple[int, ...]:
@@ -106,3 +125,70 @@ def input_bytes(geometry, m0, m1, k, k_all, size):  # pragma: no cover - compile
         image += 1
     held = channels if k == k_all else min(channels, k)
     return 1, min(elements * held, (m1 - m0) * k) * size
+
+
+@njit(cache=True)
+def a_bytes(geometry, m, k, m0, m1, k0, deep, size):  # pragma: no cover - compiled
+    """(runs, bytes a run) of A's tile, rows m0..m1 and columns k0..k0+deep."""
+    role = geometry[_ROLE]
+    if role == _A:
+        return input_bytes(geometry, m0, m1, deep, k, size)
+    if role == _AT and geometry[0] != _PLAIN:
+        return input_bytes(geometry, k0, k0 + deep, m1 - m0, m, size)
+    if role == _BT or m1 - m0 == m:  # weights in tile order, or whole rows of memory
+        return 1, (m1 - m0) * deep * size
+    return deep, (m1 - m0) * size
+
+
+@njit(cache=True)
+def b_bytes(geometry, n, k, n0, n1, k0, deep, size, compact):  # pragma: no cover - compiled
+    """(runs, bytes a run) of B's tile, columns n0..n1 and rows k0..k0+deep.
+
+    Weights are in tile order, `compact` bytes if they are pruned already.
+    """
+    role, wide = geometry[_ROLE], n1 - n0
+    if role == _A:
+        return 1, wide * deep * size if geometry[_ONLINE] else compact
+    if role == _BT:
+        if geometry[0] != _PLAIN:
+            return input_bytes(geometry, n0, n1, deep, k, size)
+        return (1, wide * k * size) if deep == k else (wide, deep * size)
+    if role == _B and geometry[0] != _PLAIN:
+        return input_bytes(geometry, k0, k0 + deep, wide, n, size)
+    return (1, n * deep * size) if wide == n else (deep, wide * size)
+
+
+@njit(cache=True)
+def b_reduced(geometry, runs, amount, size, m_block, lanes):  # pragma: no cover - compiled
+    """(elements, cycles) that the selector takes for a tile of B that is reduced on its way in.
+
+    A lane takes one element a cycle, M cycles a group.
+    """
+    if geometry[_ONLINE] == 0:
+        return 0, 0
+    elements = runs * amount // size
+    groups = -(-elements // m_block)
+    return elements, -(-groups // lanes) * m_block
+
+
+@njit(cache=True)
+def out_bytes(geometry, rows, wide, n, size, burst):  # pragma: no cover - compiled
+    """Whole bursts in which rows x wide results and what goes beside them are stored."""
+    runs = 1 if wide == n else rows
+    bits = size * 8 if geometry[_Z_BITS] < 0 else geometry[_Z_BITS]
+    stored = run_bytes(runs, rows * wide // runs * bits // 8, burst)
+    return stored + _beside(runs, rows * wide, geometry[_SIDE_WRITE], burst)
+
+
+@njit(cache=True)
+def side_bytes(geometry, rows, wide, n, burst):  # pragma: no cover - compiled
+    """Whole bursts that are read beside rows x wide results."""
+    return _beside(1 if wide == n else rows, rows * wide, geometry[_SIDE_READ], burst)
+
+
+@njit(cache=True)
+def _beside(runs, outputs, bits, burst):  # pragma: no cover - compiled
+    """Maps are stored like the result, masks packed in tile order."""
+    maps, mask = bits // _MAP_BITS, bits % _MAP_BITS
+    moved = maps * run_bytes(runs, outputs // runs * _MAP_BITS // 8, burst)
+    return moved + run_bytes(1, -(-outputs * mask // 8), burst)

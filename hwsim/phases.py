@@ -13,7 +13,16 @@ import numpy as np
 from numba import njit
 
 from hwsim.dataflows.stce import OS, WS
-from hwsim.memory import dram_cycles, input_bytes, run_bytes
+from hwsim.memory import (
+    a_bytes,
+    b_bytes,
+    b_reduced,
+    dram_cycles,
+    input_bytes,
+    out_bytes,
+    run_bytes,
+    side_bytes,
+)
 
 __all__ = ["ARRAY_FIELDS", "ROW_FIELDS", "layer_phases", "search"]
 
@@ -23,14 +32,16 @@ here they are only spread over the product's buffer tiles, in proportion to thei
 
 ARRAY_FIELDS = (
     "mode", "rows", "cols", "psum_depth", "n_keep", "m_block", "index_bits", "dense",
-    "tile_cols", "slot_steps", "drain_slots", "fold_steps",
+    "tile_cols", "slot_steps", "drain_slots", "fold_steps", "sore_lanes",
 )  # fmt: skip
-"""What an `array` argument holds, all integers; the last four as in `ArrayShape`."""
+"""What an `array` argument holds, all integers; four of the last as in `ArrayShape`."""
 
 ROW_FIELDS = (
-    "compute", "stall_dram", "fill", "drain", "dram_read", "dram_write", "phases", "jobs"
+    "compute", "stall_dram", "fill", "drain", "dram_read", "dram_write", "phases", "jobs",
+    "sore_wait", "sore_elements", "sore_busy",
 )  # fmt: skip
-"""What `layer_phases` returns, all integers."""
+"""What `layer_phases` returns, all integers. `sore_wait`: what phases last longer because the
+selector reduces B on its way in; in no other part."""
 
 
 @njit(cache=True)
@@ -97,6 +108,7 @@ def layer_phases(
     outer, inner = (m_tiles, n_tiles) if order == 0 else (n_tiles, m_tiles)
 
     compute = stall = read = written = phases = jobs = fill = 0
+    sore_wait = sore_elements = sore_busy = 0
     before = 0  # array cycles of the phase that this tile's loads run behind
     leaving = 0  # bytes that the tile before the last one leaves to be stored in that phase
     finished = 0  # bytes that the last tile leaves
@@ -113,14 +125,26 @@ def layer_phases(
                 wide = min(n, (ni + 1) * tn) - ni * tn
                 for ki in range(k_tiles):
                     deep = min(k, (ki + 1) * tk) - ki * tk
-                    load = 0
+                    load = reducing = 0
                     if mi != a_m or ki != a_k:
-                        runs, amount = input_bytes(geometry, m0, m1, deep, k, size)
+                        runs, amount = a_bytes(geometry, m, k, m0, m1, ki * tk, deep, size)
                         load += run_bytes(runs, amount, burst)
                         a_m, a_k = mi, ki
                     if ni != b_n or ki != b_k:
-                        load += run_bytes(1, _weight_bytes(deep, wide, array, size), burst)
+                        compact = _weight_bytes(deep, wide, array, size)
+                        n0 = ni * tn
+                        runs, amount = b_bytes(
+                            geometry, n, k, n0, n0 + wide, ki * tk, deep, size, compact
+                        )
+                        load += run_bytes(runs, amount, burst)
+                        elements, reducing = b_reduced(
+                            geometry, runs, amount, size, array[5], array[12]
+                        )
+                        sore_elements += elements
+                        sore_busy += reducing
                         b_n, b_k = ni, ki
+                    if ki == k_tiles - 1:
+                        load += side_bytes(geometry, m1 - m0, wide, n, burst)
                     steps, started = 0, 0
                     if array[0] != PLAIN:
                         steps, started = _compute(m1 - m0, wide, deep, ki == 0, array)
@@ -131,14 +155,15 @@ def layer_phases(
                     busy = dram_cycles(load + leaving, bandwidth, channels, latency, burst)
                     if phases == 0:
                         fill = busy
+                        sore_wait = max(0, reducing - busy)
                     else:
                         stall += max(0, busy - before)
+                        sore_wait += max(0, reducing - max(busy, before))
                     read += load
                     written += leaving
                     leaving, finished = finished, 0
                     if ki == k_tiles - 1:
-                        runs = 1 if wide == n else m1 - m0
-                        finished = run_bytes(runs, (m1 - m0) * wide * size // runs, burst)
+                        finished = out_bytes(geometry, m1 - m0, wide, n, size, burst)
                     compute += steps
                     before = steps
                     phases += 1
@@ -147,7 +172,13 @@ def layer_phases(
     stall += max(0, busy - before)
     written += leaving + finished
     drain = tail + dram_cycles(finished, bandwidth, channels, latency, burst)
-    return np.array([compute, stall, fill, drain, read, written, phases, jobs], np.int64)
+    return np.array(
+        [
+            compute, stall, fill, drain, read, written, phases, jobs, sore_wait, sore_elements,
+            sore_busy,
+        ],
+        np.int64,
+    )  # fmt: skip
 
 
 @njit(cache=True)
@@ -194,10 +225,10 @@ def _search_from(
         tm = start_m
         while True:
             tn = min(unit_n, n)
-            whole_k = _input_fits(geometry, m, tm, k, k, size, halves[0])
+            whole_k = _a_fits(geometry, m, k, tm, k, size, halves[0])
             while True:
                 tk, blocked = _fitting_k(
-                    tm, tn, m, k, whole_k, geometry, array, size, accumulator, halves, unit_m,
+                    tm, tn, m, n, k, whole_k, geometry, array, size, accumulator, halves, unit_m,
                     unit_n, step_k,
                 )  # fmt: skip
                 if tk == 0:
@@ -232,7 +263,7 @@ def _search_from(
 
 @njit(cache=True)
 def _fitting_k(
-    tm, tn, m, k, whole_k, geometry, array, size, accumulator, halves, unit_m, unit_n, step_k
+    tm, tn, m, n, k, whole_k, geometry, array, size, accumulator, halves, unit_m, unit_n, step_k
 ):  # pragma: no cover - compiled
     """(the longest k of a tile that fits, 0), or (0, the memory that is too small).
 
@@ -240,10 +271,10 @@ def _fitting_k(
     """
     tk = k
     while True:
-        fits = whole_k if tk == k else _input_fits(geometry, m, tm, tk, k, size, halves[0])
+        fits = whole_k if tk == k else _a_fits(geometry, m, k, tm, tk, size, halves[0])
         if not fits:
             blocker = 0
-        elif _weight_bytes(tk, tn, array, size) > halves[1]:
+        elif not _b_fits(geometry, n, k, tn, tk, array, size, halves[1]):
             blocker = 1
         elif tm * tn * accumulator > halves[2]:
             return 0, 2
@@ -255,8 +286,30 @@ def _fitting_k(
 
 
 @njit(cache=True)
+def _a_fits(geometry, m, k, tm, tk, size, half):  # pragma: no cover - compiled
+    """Whether every tile of A fits `half` bytes."""
+    role = geometry[14]
+    if role == 0:
+        return _input_fits(geometry, m, tm, tk, k, size, half)
+    if role == 1 and geometry[0] != 0:
+        return _input_fits(geometry, k, tk, tm, m, size, half)
+    return tm * tk * size <= half
+
+
+@njit(cache=True)
+def _b_fits(geometry, n, k, tn, tk, array, size, half):  # pragma: no cover - compiled
+    """Whether every tile of B fits `half` bytes; what is reduced is held compact."""
+    role = geometry[14]
+    if role == 2 and geometry[0] != 0:
+        return _input_fits(geometry, k, tk, tn, n, size, half)
+    if role == 3 and geometry[0] != 0:
+        return _input_fits(geometry, n, tn, tk, k, size, half)
+    return _weight_bytes(tk, tn, array, size) <= half
+
+
+@njit(cache=True)
 def _input_fits(geometry, m, tm, tk, k, size, half):  # pragma: no cover - compiled
-    """Whether every A tile of the product fits `half` bytes.
+    """Whether every gathered tile of tm of m positions and tk of k taps fits `half` bytes.
 
     A tile's bytes depend on where in the output map it starts, and these places repeat.
     """
@@ -282,11 +335,15 @@ def _estimate(
     """(cycles, traffic) of a tiling from one inner tile, without walking the phases."""
     burst = int(dram[3])
     m_tiles, n_tiles, k_tiles = -(-m // tm), -(-n // tn), -(-k // tk)
-    at = (m_tiles // 2) * tm if m_tiles > 1 else 0
-    at = min(at, max(0, m - tm))
-    runs, amount = input_bytes(geometry, at, min(m, at + tm), tk, k, size)
+    m0 = max(0, min((m_tiles // 2) * tm, m - tm))
+    n0 = max(0, min((n_tiles // 2) * tn, n - tn))
+    k0 = max(0, min((k_tiles // 2) * tk, k - tk))
+    runs, amount = a_bytes(geometry, m, k, m0, min(m, m0 + tm), k0, tk, size)
     a_tile = run_bytes(runs, amount, burst)
-    b_tile = run_bytes(1, _weight_bytes(tk, tn, array, size), burst)
+    compact = _weight_bytes(tk, tn, array, size)
+    runs, amount = b_bytes(geometry, n, k, n0, min(n, n0 + tn), k0, tk, size, compact)
+    b_tile = run_bytes(runs, amount, burst)
+    _, reducing = b_reduced(geometry, runs, amount, size, array[5], array[12])
     tiles = m_tiles * n_tiles * k_tiles
     a_loads = b_loads = tiles
     if k_tiles == 1:
@@ -297,21 +354,26 @@ def _estimate(
             b_loads = n_tiles
             a_loads = m_tiles if m_tiles == 1 else tiles
     b_all = count if not (shared and n_tiles == 1 and k_tiles == 1) else 1
-    z_runs = 1 if tn == n else m
-    z_all = (
-        run_bytes(z_runs, m * n * size // z_runs, burst)
-        if z_runs == 1
-        else (n_tiles * run_bytes(m, tn * size, burst))
-    )
+    if tn == n:
+        z_all = out_bytes(geometry, m, n, n, size, burst) + side_bytes(geometry, m, n, n, burst)
+    else:
+        z_all = n_tiles * (
+            out_bytes(geometry, m, tn, n, size, burst) + side_bytes(geometry, m, tn, n, burst)
+        )
     traffic = count * (a_loads * a_tile + z_all) + b_all * b_loads * b_tile
     moving = dram_cycles(traffic, dram[0], int(dram[1]), 0, burst)
     moving += count * tiles * int(dram[2])
+    moving = max(moving, b_all * b_loads * reducing)
     compute = plain * count
     if array[0] != PLAIN:
         steps, _ = _compute(tm, tn, tk, True, array)
-        compute = steps * count * tiles
+        if k_tiles > 1:
+            more, _ = _compute(tm, tn, tk, False, array)
+            compute = (steps + (k_tiles - 1) * more) * count * m_tiles * n_tiles
+        else:
+            compute = steps * count * tiles
     first = dram_cycles(a_tile + b_tile, dram[0], int(dram[1]), int(dram[2]), burst)
     last = dram_cycles(
-        run_bytes(1, tm * tn * size, burst), dram[0], int(dram[1]), int(dram[2]), burst
+        out_bytes(geometry, tm, tn, tn, size, burst), dram[0], int(dram[1]), int(dram[2]), burst
     )
     return max(compute, moving) + first + last, traffic

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from hwsim.config import Accelerator, dump_config
 from hwsim.engine import LayerRun
 from hwsim.files import make_folder, write_all
-from hwsim.models.work import Gemm
+from hwsim.models.work import Gemm, Vector
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +48,7 @@ class Result:
         phase, batch, seed: how it was run.
         runs: one entry a layer and stage.
         notes: what was chosen for the user, in sentences.
+        kept_bytes: of maps, masks and indices that training keeps from FF for BP and WU.
     """
 
     workload: str
@@ -57,6 +58,7 @@ class Result:
     seed: int
     runs: tuple[LayerRun, ...]
     notes: tuple[str, ...] = ()
+    kept_bytes: int = 0
 
     @cached_property
     def rows(self) -> list[dict[str, Any]]:
@@ -104,7 +106,16 @@ class Result:
             "version": hwsim.__version__,
             "seed": self.seed,
             "notes": list(self.notes),
-        }
+        } | (self._training() if self.phase == "training" else {})
+
+    def _training(self) -> dict[str, Any]:
+        """What a training step has beside: cycles by stage, element-wise passes apart, and what it
+        keeps in DRAM between the stages."""
+        stages: Counter[str] = Counter()
+        for run in self.runs:
+            passes = " element-wise" if isinstance(run.work, Vector) else ""
+            stages[run.work.stage + passes] += run.cycles
+        return {"stage_cycles": dict(stages), "kept_bytes": self.kept_bytes}
 
     def to_json(self, *, layers: bool = True) -> str:
         """The summary, with the layers' rows under `layers`, as one JSON object."""
