@@ -81,9 +81,7 @@ def simulate(
         str, typer.Option("--accelerator", "-a", metavar="ACCEL", help="Preset or YAML file.")
     ],
     overrides: Overrides = None,
-    phase: Annotated[str, typer.Option(help="inference (training is not modelled yet).")] = (
-        "inference"
-    ),
+    phase: Annotated[str, typer.Option(help="inference, or training: one step.")] = "inference",
     batch: Annotated[int, typer.Option(help="Images, sequences or frames at once.")] = 1,
     dim: Annotated[
         list[str] | None,
