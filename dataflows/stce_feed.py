@@ -21,7 +21,7 @@ from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat
 from hwsim.models.nm import Compact
 
-__all__ = ["OperandStreams", "gemm_streams"]
+__all__ = ["OperandStreams", "gemm_streams", "lay_out"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,23 +80,47 @@ def gemm_streams(
     slots = _slots(b, fmt, group)
     if a.ndim != 2 or a.shape[1] != slots.k:
         raise ValueError(f"A[m, k] and B[k, n] must share k, but got {a.shape} and k={slots.k}")
-    m, k = a.shape
-    steps, n = slots.values.shape
+    (m, k), n = a.shape, slots.values.shape[1]
     if 0 in (m, k, n):
         raise ValueError(f"m, n and k must be at least 1, but got m={m}, n={n}, k={k}")
 
+    return lay_out(a, slots.values, slots.indices, slots.word_steps, mode, array)
+
+
+def lay_out(
+    a: NDArray,
+    values: NDArray,
+    indices: NDArray,
+    word_steps: int,
+    mode: int,
+    array: ArrayShape,
+) -> OperandStreams:
+    """The streams of a product whose B is given as slots; what pads a tile is 0.
+
+    The arrays may hold anything in place of operands, addresses for example.
+
+    Args:
+        a: [m, k].
+        values, indices: [k', n], a slot's operand and its place in the group of activations.
+        word_steps: slots that one group of activations serves.
+        mode: `hwsim.dataflows.stce.OS` or `WS`.
+        array: the array's shape.
+    """
+    group = array.group
+    m, k = a.shape
+    steps, n = values.shape
     words = ceil(k / group)
     grouped = np.zeros((m, words, group), a.dtype)
     grouped.reshape(m, -1)[:, :k] = a
     tile = array.tile_cols if mode == OS else array.cols
-    values = np.zeros((steps, ceil(n / tile) * tile), slots.values.dtype)
-    indices = np.zeros(values.shape, np.uint8)
-    values[:, :n], indices[:, :n] = slots.values, slots.indices
+    padded_values = np.zeros((steps, ceil(n / tile) * tile), values.dtype)
+    padded_indices = np.zeros(padded_values.shape, indices.dtype)
+    padded_values[:, :n], padded_indices[:, :n] = values, indices
 
     shapes = gemm_jobs(mode, m, n, steps, array)
-    jobs = np.array([(mode, *shape, slots.word_steps) for shape in shapes], np.int64)
+    jobs = np.array([(mode, *shape, word_steps) for shape in shapes], np.int64)
     build = _output_stationary if mode == OS else _weight_stationary
-    arrays = build(grouped, values, indices, slots.word_steps, array)
+    arrays = build(grouped, padded_values, padded_indices, word_steps, array)
     return OperandStreams(
         jobs=jobs,
         a=arrays[0],

@@ -82,6 +82,20 @@ class TestGolden:
         cycles = self.check(fmt, mode, [operands(fmt, 9, 4, 2, None)])
         assert cycles in (None, gemm_cycles(mode, 9, 4, 2, sat(fmt).array))
 
+    def test_2_8_is_four_times_as_fast_as_dense_on_a_long_tile(self, fmt):
+        array = sat(fmt).array
+        cycles = {
+            (pattern, k): self.check(
+                fmt, OS, [operands(fmt, array.rows, array.tile_cols, k, pattern)]
+            )
+            for pattern in (None, (2, 8))
+            for k in (64, 256)
+        }
+        if None not in cycles.values():
+            dense = cycles[None, 256] - cycles[None, 64]
+            assert dense == 4 * (cycles[(2, 8), 256] - cycles[(2, 8), 64])
+            assert dense == 192 * array.slot_steps
+
     def test_m_longer_than_the_partial_sum_memory(self, fmt):
         cycles = self.check(fmt, WS, [operands(fmt, 4 * DEPTH + 3, 3, 20, (2, 4))])
         assert cycles in (None, gemm_cycles(WS, 4 * DEPTH + 3, 3, 10, sat(fmt).array))
