@@ -21,10 +21,21 @@ from hwsim.dataflows.sore import (
     topn_timeline,
 )
 from hwsim.dataflows.stream import StreamTimeline, pipeline_timeline
+from hwsim.dataflows.wuve import update, update_depth
 from hwsim.models.nm import compress, nm_mask
+from hwsim.models.post import PostMode, post
+from hwsim.models.update import UpdateRule, fp16_copy, momentum_update
 from hwsim.verify_words import field_bits, pack_words, unpack_field
 
-__all__ = ["StreamCase", "StreamGaps", "selector_case", "selector_words"]
+__all__ = [
+    "StreamCase",
+    "StreamGaps",
+    "Update",
+    "post_case",
+    "selector_case",
+    "selector_words",
+    "update_case",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +151,114 @@ def selector_words(
     indices = part(n_max * 16, n_max, index_bits)[:, :n].astype(np.uint8)
     mask = part(n_max * (16 + index_bits), m, 1).astype(np.bool_)
     return values, indices, mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class Update:
+    """Operands of a weight update, each [weights]: FP32 `w`, `v`, `gradient`, the mask `keep`."""
+
+    w: NDArray[np.float32]
+    v: NDArray[np.float32]
+    gradient: NDArray[np.float32]
+    keep: NDArray[np.bool_]
+    rule: UpdateRule
+
+
+def update_case(
+    given: Update,
+    *,
+    lanes: int,
+    multiplier_latency: int,
+    adder_latency: int,
+    gaps: StreamGaps | None = None,
+) -> StreamCase:
+    """Update weights, `lanes` a beat; a last beat that is not full is filled with zeros.
+
+    Raises:
+        ValueError: no weights, operands of different shapes, or sizes below 1.
+    """
+    gaps = gaps or StreamGaps()
+    rule = given.rule
+    w, v, copy = update(given.w, given.v, given.gradient, given.keep, rule)
+    golden_w, golden_v = momentum_update(given.w, given.v, given.gradient, rule, given.keep)
+    agree = _same(w, golden_w) and _same(v, golden_v) and _same(copy, fp16_copy(golden_w))
+    operands = (given.w, given.v, given.gradient, given.keep)
+    words = pack_words(_lane_fields(operands, (32, 32, 32, 1), lanes))
+    # the spare lanes of the last beat update zeros that are not kept
+    zero = np.zeros(-w.size % lanes, np.float32)
+    spare = update(zero, zero, zero, zero != 0, rule)
+    results = [np.concatenate(pair) for pair in zip((w, v, copy), spare, strict=True)]
+    depth = update_depth(multiplier_latency, adder_latency)
+    fields = ("rate", "momentum", "decay", "pruned_decay", "scale")
+    scalars = np.array([getattr(rule, name) for name in fields], np.float32).view(np.uint32)
+    return StreamCase(
+        block="wuve",
+        description=f"{w.size} weights, depth {depth}",
+        constants=dict(zip(fields, scalars.tolist(), strict=True)),
+        words=words,
+        gaps=gaps,
+        expected=pack_words(_lane_fields(results, (32, 32, 16), lanes)),
+        timeline=pipeline_timeline(len(words), depth, gap_i=gaps.i, gap_o=gaps.o),
+        golden_error=None if agree else "the simulator's update differs from the golden model's",
+    )
+
+
+def post_case(
+    sums: NDArray[np.float32],
+    modes: Sequence[PostMode],
+    *,
+    bias: NDArray[np.float32],
+    add_bias: NDArray[np.bool_],
+    gate: NDArray[np.bool_],
+    adder_latency: int,
+    gaps: StreamGaps | None = None,
+) -> StreamCase:
+    """Beats of sums [beats, cols], each with its own mode.
+
+    The unit has no state, so its values are the golden model's, beat by beat; the simulator is
+    its timeline.
+
+    Args:
+        sums, bias: FP32 [beats, cols].
+        modes: of each beat.
+        add_bias: bool [beats], whether the beat's bias is added.
+        gate: bool [beats, cols].
+
+    Raises:
+        ValueError: operands of different shapes, or a latency below 1.
+    """
+    gaps = gaps or StreamGaps()
+    out = [
+        post(sums[i], mode, bias=bias[i] if add_bias[i] else None, gate=gate[i])
+        for i, mode in enumerate(modes)
+    ]
+    values, positive = (np.stack(x) for x in zip(*out, strict=True))
+    lanes, depth = sums.shape[1], adder_latency + 1
+    words = pack_words(
+        _lane_fields((sums, bias, gate), (32, 32, 1), lanes),
+        field_bits(np.array(modes), 2),
+        field_bits(add_bias, 1),
+    )
+    return StreamCase(
+        block="post",
+        description=f"{sums.shape[0]} beats of {lanes} sums, depth {depth}",
+        words=words,
+        gaps=gaps,
+        expected=pack_words(_lane_fields((values, positive), (16, 1), lanes)),
+        timeline=pipeline_timeline(len(words), depth, gap_i=gaps.i, gap_o=gaps.o),
+        golden_error=None,
+    )
+
+
+def _lane_fields(arrays: Sequence[NDArray], widths: Sequence[int], lanes: int) -> NDArray[np.uint8]:
+    """Bit planes [beats, lanes, bits] of arrays of one size; a last beat is filled with zeros."""
+    planes = []
+    for x, width in zip(arrays, widths, strict=True):
+        flat = np.ascontiguousarray(x).ravel()
+        bits = flat if flat.dtype == np.bool_ else flat.view(f"u{flat.dtype.itemsize}")
+        beats = np.pad(bits, (0, -bits.size % lanes)).reshape(-1, lanes)
+        planes.append(field_bits(beats, width))
+    return np.concatenate(planes, axis=2)
 
 
 def _row_words(beats: SelectorBeats) -> list[int]:

@@ -11,14 +11,11 @@ import pickle
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from hwsim.block_cases import StreamCase
-
-if TYPE_CHECKING:
-    from hwsim.rtl.blocks import Parts
 
 __all__ = ["BlockOutcome", "run_block"]
 
@@ -46,21 +43,20 @@ class BlockOutcome(NamedTuple):
     words: list[int]
 
 
-def run_block(parts: Parts, cases: Sequence[StreamCase]) -> list[BlockOutcome]:
+def run_block(verilog: str, top: str, cases: Sequence[StreamCase]) -> list[BlockOutcome]:
     """Run cases on one design, each from reset.
 
     Args:
-        parts: the design, as the functions of `hwsim.rtl.blocks` give it.
+        verilog, top: the design, as `hwsim.rtl.blocks.parts_verilog` gives it.
         cases: from `hwsim.block_cases`, for the same sizes.
 
     Raises:
         UserError: a tool is missing.
         RuntimeError: the design does not build or the bench fails.
     """
-    from hwsim.rtl.blocks import parts_verilog
     from hwsim.rtl.simulator import build
 
-    made = build(*parts_verilog(parts))
+    made = build(verilog, top)
     packed = [
         {
             "set": case.constants,

@@ -12,8 +12,10 @@ from amaranth.lib import wiring
 
 from hwsim.config import Accelerator, SatConfig
 from hwsim.errors import UserError
+from hwsim.rtl.post import POST_LANE, PostLane, PostUnit
 from hwsim.rtl.sore import RANK_LANE, SORE_LANE, RankLane, RankSelector, TopNLane, TopNSelector
 from hwsim.rtl.verilog import component_verilog, engine_parts
+from hwsim.rtl.wuve import WUVE_LANE, UpdateEngine, UpdateLane
 
 __all__ = [
     "BLOCKS",
@@ -21,9 +23,11 @@ __all__ = [
     "block",
     "block_verilog",
     "parts_verilog",
+    "post_parts",
     "rank_parts",
     "selector_sizes",
     "sore_parts",
+    "wuve_parts",
 ]
 
 Parts = dict[str, Callable[[], wiring.Component]]
@@ -33,6 +37,8 @@ BLOCKS = {
     "uspe": "unified sparse processing element",
     "stce": "sparse tensor computing engine, the whole array",
     "sore": "sparse online reduction engine, streaming top-N selectors",
+    "wuve": "weight update vector engine, FP32 momentum SGD",
+    "post": "vector post unit: bias, FP16 rounding, ReLU or its gate, a lane a column",
     "rank": "one-cycle N:M selectors that compare all pairs, the alternative to sore",
 }
 """Names that `block` takes, with what each is."""
@@ -80,6 +86,31 @@ def rank_parts(*, lanes: int, n_max: int, m: int) -> Parts:
     }
 
 
+def wuve_parts(*, lanes: int, multiplier_latency: int, adder_latency: int) -> Parts:
+    """The weight update engine."""
+    latency = {"multiplier_latency": multiplier_latency, "adder_latency": adder_latency}
+    return {
+        WUVE_LANE: lambda: UpdateLane(**latency),
+        "wuve_top": lambda: UpdateEngine(lanes=lanes, **latency),
+    }
+
+
+def post_parts(*, cols: int, adder_latency: int) -> Parts:
+    """The vector post unit."""
+    return {
+        POST_LANE: lambda: PostLane(adder_latency=adder_latency),
+        "post_top": lambda: PostUnit(cols=cols, adder_latency=adder_latency),
+    }
+
+
+def selector_sizes(config: SatConfig) -> tuple[int, int]:
+    """N and M of a configuration's selectors: its pattern, or 2:M of its PEs when it is dense."""
+    pattern = config.pattern
+    if not pattern.dense:
+        return pattern.n, pattern.m
+    return min(2, config.group_size), config.group_size
+
+
 def _parts(name: str, config: Accelerator) -> Parts:
     engine = engine_parts(config)
     assert isinstance(config, SatConfig)  # engine_parts refuses the others
@@ -93,12 +124,12 @@ def _parts(name: str, config: Accelerator) -> Parts:
             return sore_parts(lanes=config.sore_lanes, n_max=n_max, m=m)
         case "rank":
             return rank_parts(lanes=config.sore_lanes, n_max=n_max, m=m)
+        case "wuve":
+            return wuve_parts(
+                lanes=config.wuve_lanes,
+                multiplier_latency=config.multiplier_latency,
+                adder_latency=config.adder_latency,
+            )
+        case "post":
+            return post_parts(cols=config.cols, adder_latency=config.adder_latency)
     raise UserError(f"a block must be one of {', '.join(BLOCKS)}, but got {name!r}")
-
-
-def selector_sizes(config: SatConfig) -> tuple[int, int]:
-    """N and M of a configuration's selectors: its pattern, or 2:M of its PEs when it is dense."""
-    pattern = config.pattern
-    if not pattern.dense:
-        return pattern.n, pattern.m
-    return min(2, config.group_size), config.group_size

@@ -6,6 +6,7 @@ selectors under cocotb, every word and the cycle of each.
 
 from __future__ import annotations
 
+import functools
 import gc
 
 import numpy as np
@@ -22,11 +23,17 @@ from hwsim.dataflows.sore import (
 )
 from hwsim.dataflows.stream import pipeline_timeline
 from hwsim.models.nm import compress, nm_mask
-from hwsim.rtl.blocks import rank_parts, sore_parts
+from hwsim.rtl.blocks import parts_verilog, rank_parts, sore_parts
 from hwsim.rtl.sore import RankSelector, TopNSelector
 from hwsim.verify_blocks import run_block
 
 LANES, N_MAX, M = 3, 3, 8
+SIZE = {"lanes": LANES, "n_max": N_MAX, "m": M}
+
+
+@functools.cache
+def verilog(block):
+    return parts_verilog({"sore": sore_parts, "rank": rank_parts}[block](**SIZE))
 
 
 def weights(k, columns, seed=0, levels=5):
@@ -112,28 +119,25 @@ class TestRtl(TestGolden):
     """The same cases through the Verilog; `run_block` compares every word and its cycle."""
 
     def run(self, block, cases):
-        size = {"n_max": N_MAX, "m": M, "lanes": LANES}
-        parts = {"sore": sore_parts, "rank": rank_parts}[block](**size)
-        made = [selector_case(block, b, n=n, gaps=gaps, **size) for b, n, gaps in cases]
+        made = [selector_case(block, b, n=n, gaps=gaps, **SIZE) for b, n, gaps in cases]
         out = []
-        for (b, n, _), done in zip(cases, run_block(parts, made), strict=True):
+        for (b, n, _), done in zip(cases, run_block(*verilog(block), made), strict=True):
             assert done.ok, f"{done.case}: {done.detail}"
-            selected = selector_words(done.words, n=n, **size)
+            selected = selector_words(done.words, n=n, **SIZE)
             out.append((*gather(selector_beats(b, M, LANES), *selected), done.rtl_cycles))
         return out
 
 
 def test_the_bench_notices_a_wrong_word_and_a_wrong_cycle():
-    size = {"n_max": N_MAX, "m": M, "lanes": LANES}
-    case = selector_case("rank", weights(M, LANES), n=2, **size)
-    wrong = selector_case("rank", -weights(M, LANES), n=2, **size)
-    late = selector_case("rank", weights(M, LANES), n=2, gaps=StreamGaps(i=[1]), **size)
+    case = selector_case("rank", weights(M, LANES), n=2, **SIZE)
+    wrong = selector_case("rank", -weights(M, LANES), n=2, **SIZE)
+    late = selector_case("rank", weights(M, LANES), n=2, gaps=StreamGaps(i=[1]), **SIZE)
     mixed = [
         type(case)(**{**vars(case), "expected": wrong.expected}),
         type(case)(**{**vars(case), "timeline": late.timeline}),
         case,
     ]
-    done = run_block(rank_parts(**size), mixed)
+    done = run_block(*verilog("rank"), mixed)
     assert [d.ok for d in done] == [False, False, True]
     assert "expected 0x" in done[0].detail
     assert "expected in cycle 4" in done[1].detail
