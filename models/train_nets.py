@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 __all__ = ["CNN_PLAN", "TinyViT", "cnn"]
 
-CNN_PLAN = ((32, 2), (32, 1), (64, 2), (64, 1), (128, 2), (128, 1))
+CNN_PLAN = ((32, 2), (32, 2), (64, 2), (64, 1), (64, 1), (64, 1))
 """Filters and stride of each 3x3 convolution; not from a paper, chosen to fit CPU training."""
 
 
@@ -59,7 +59,7 @@ class TinyViT(nn.Module):
         side: int = 28,
         classes: int = 10,
         *,
-        patch: int = 4,
+        patch: int = 7,
         width: int = 64,
         depth: int = 4,
         heads: int = 4,
