@@ -17,6 +17,7 @@ from hwsim.models.exact_layers import Layer, gather, gather_back
 from hwsim.models.formats import FP16
 from hwsim.models.gemm import gemm, gemm_compact
 from hwsim.models.nm import Compact, NMPattern, compress, nm_mask
+from hwsim.models.post import PostMode, post
 from hwsim.models.update import UpdateRule, fp16_copy, momentum_update
 
 __all__ = ["FLOAT32", "GOLDEN", "Kernels", "Mask", "Operand"]
@@ -43,8 +44,9 @@ class Kernels:
             compact B.
         update: as `hwsim.models.update.momentum_update`.
         half: to the operand type: FP16, round to nearest even, canonical NaN.
-        post: (FP32 Z, what to do with it, gate or None) to what is stored: `fp32` is Z itself,
-            `half` rounds, `relu` and `gate` round what they pass and give +0 for the rest.
+        post: (FP32 Z, what to do with it, gate or None) to what is stored: `fp32` is Z itself;
+            `half`, `relu` and `gate` are the modes of `hwsim.models.post`, and what is gated is
+            where the gate's activation is zero.
     """
 
     product: Callable[[NDArray, Operand], NDArray]
@@ -60,21 +62,10 @@ def _golden_product(a: NDArray, b: Operand) -> NDArray:
     return gemm_compact(a, b, FP16) if isinstance(b, Compact) else gemm(a, b, FP16)
 
 
-def _post(
-    z: NDArray, post: str, gate: NDArray | None, half: Callable[[NDArray], NDArray]
-) -> NDArray:
-    zero = np.float32(0)
-    if post == "fp32":
+def _golden_post(z: NDArray, what: str, gate: NDArray | None) -> NDArray:
+    if what == "fp32":
         return z
-    if post == "relu":
-        return half(np.where(np.signbit(z), zero, z))
-    if post == "gate" and gate is not None:
-        return half(np.where(gate != 0, z, zero))
-    return half(z)
-
-
-def _golden_post(z: NDArray, post: str, gate: NDArray | None) -> NDArray:
-    return _post(z, post, gate, fp16_copy)
+    return post(z, _POST[what], gate=None if gate is None else gate != 0)[0]
 
 
 def _golden_prune(b: NDArray, pattern: NMPattern, within: Mask | None) -> tuple[Mask, Compact]:
@@ -90,8 +81,11 @@ def _float32_half(x: NDArray) -> NDArray:
     return x.astype(np.float32)
 
 
-def _float32_post(z: NDArray, post: str, gate: NDArray | None) -> NDArray:
-    return _post(z, post, gate, _float32_half)
+def _float32_post(z: NDArray, what: str, gate: NDArray | None) -> NDArray:
+    zero = np.float32(0)
+    if what == "relu":
+        return np.where(np.signbit(z), zero, z)
+    return z if gate is None else np.where(gate != 0, z, zero)
 
 
 def _float32_product(a: NDArray, b: Operand) -> NDArray:
@@ -104,6 +98,8 @@ def _float32_prune(b: NDArray, pattern: NMPattern, within: Mask | None) -> tuple
     mask, _ = _golden_prune(fp16_copy(b), pattern, within)
     return mask, compress(b, pattern.n, pattern.m, mask)
 
+
+_POST = {"half": PostMode.PASS, "relu": PostMode.RELU, "gate": PostMode.GATE}
 
 GOLDEN = Kernels(
     product=_golden_product,

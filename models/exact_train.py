@@ -16,7 +16,7 @@ there: nothing later in the step reads its weights.
 
 Rules of the value path, beyond `hwsim.models.gemm` and `hwsim.models.update`:
 
-- ReLU: an FP32 sum whose sign bit is set becomes +0; a NaN is canonical, sign 0, and passes.
+- Sums are rounded and pass ReLU or the gate as `hwsim.models.post` says; a NaN passes both.
 - The gate of BP is the FP16 activation itself: a gradient passes where the activation that FF kept
   for WU is not zero (a NaN passes) and is +0 elsewhere, so no mask bits are stored. A positive sum
   that rounds to zero in FP16 is therefore gated.
