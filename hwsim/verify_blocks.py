@@ -9,18 +9,27 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.random import Generator
 
 from hwsim.block_cases import StreamCase
+from hwsim.block_random import random_post, random_selection, random_update
+from hwsim.config import SatConfig
+from hwsim.errors import UserError
 
-__all__ = ["BlockOutcome", "run_block"]
+if TYPE_CHECKING:
+    from hwsim.rtl.blocks import Parts
+
+__all__ = ["BlockOutcome", "run_block", "verify_blocks"]
 
 _BENCH = "hwsim.rtl.bench_stream"
 _WATCH_CYCLES = 20  # after the last result nothing may follow for this long
+_LANES = 4  # of the designs that are verified; each lane is an instance of the same module
 
 
 class BlockOutcome(NamedTuple):
@@ -41,6 +50,73 @@ class BlockOutcome(NamedTuple):
     detail: str
     rtl_cycles: int
     words: list[int]
+
+
+def verify_blocks(
+    config: SatConfig,
+    cases: int,
+    seed: int,
+    progress: Callable[[str], None] = lambda message: None,
+) -> list[BlockOutcome]:
+    """Random cases with stalls for every block around the array, dealt out in turn.
+
+    The latencies, N and M are the configuration's; lanes and columns too, but at most `_LANES`,
+    as the lanes are instances of one module.
+
+    Args:
+        config: a configuration that has RTL.
+        cases: how many in all, at least 1.
+        seed: makes the same cases again.
+        progress: told in words what happens.
+
+    Raises:
+        UserError: a count below 1, a negative seed, or a tool is missing.
+    """
+    if cases < 1:
+        raise UserError(f"cases must be at least 1, but got {cases}")
+    if seed < 0:
+        raise UserError(f"seed must not be negative, but got {seed}")
+    from hwsim.rtl.blocks import parts_verilog
+    from hwsim.rtl.simulator import build
+
+    blocks = _blocks(config)
+    names = list(blocks)[:cases]
+    progress(f"building {', '.join(names)} with Verilator")
+    designs = {name: parts_verilog(blocks[name][0]) for name in names}
+    with ThreadPoolExecutor(2) as pool:  # Verilator and the compiler are processes of their own
+        list(pool.map(lambda design: build(*design), designs.values()))
+    outcomes = []
+    for first, name in enumerate(names):
+        make = blocks[name][1]
+        numbers = range(first, cases, len(names))
+        progress(f"running {len(numbers)} cases on {name}")
+        made = [make(np.random.default_rng([seed, number])) for number in numbers]
+        verilog, top = designs[name]
+        outcomes += run_block(verilog, top, made)
+    return outcomes
+
+
+def _blocks(config: SatConfig) -> dict[str, tuple[Parts, Callable[[Generator], StreamCase]]]:
+    """Each block's design and what makes a case of it."""
+    from hwsim.rtl.blocks import post_parts, rank_parts, selector_sizes, sore_parts, wuve_parts
+
+    n_max, m = selector_sizes(config)
+    select = {"lanes": min(_LANES, config.sore_lanes), "n_max": n_max, "m": m}
+    update = {
+        "lanes": min(_LANES, config.wuve_lanes),
+        "multiplier_latency": config.multiplier_latency,
+        "adder_latency": config.adder_latency,
+    }
+    cols, latency = min(_LANES, config.cols), config.adder_latency
+    return {
+        "sore": (sore_parts(**select), lambda rng: random_selection(rng, "sore", **select)),
+        "wuve": (wuve_parts(**update), lambda rng: random_update(rng, **update)),
+        "post": (
+            post_parts(cols=cols, adder_latency=latency),
+            lambda rng: random_post(rng, cols=cols, adder_latency=latency),
+        ),
+        "rank": (rank_parts(**select), lambda rng: random_selection(rng, "rank", **select)),
+    }
 
 
 def run_block(verilog: str, top: str, cases: Sequence[StreamCase]) -> list[BlockOutcome]:

@@ -56,7 +56,8 @@ def selection_layout(n_max: int, m: int) -> data.StructLayout:
     """What was selected of one lane's group.
 
     Fields: `value` n_max FP16 values, `index` their positions in the group of ceil(log2 M) bits,
-    ascending; slots beyond those kept hold value 0 at index 0; `mask` one bit a position.
+    ascending; slots beyond those kept hold value 0 at index 0; `mask` one bit a position. Values
+    and indices stand together at the low end: that many bits are the group's compact form.
     """
     return data.StructLayout(
         {

@@ -24,7 +24,7 @@ from hwsim.dataflows.sore import (
 from hwsim.dataflows.stream import pipeline_timeline
 from hwsim.models.nm import compress, nm_mask
 from hwsim.rtl.blocks import parts_verilog, rank_parts, sore_parts
-from hwsim.rtl.sore import RankSelector, TopNSelector
+from hwsim.rtl.sore import RankSelector, TopNSelector, selection_layout
 from hwsim.verify_blocks import run_block
 
 LANES, N_MAX, M = 3, 3, 8
@@ -141,6 +141,15 @@ def test_the_bench_notices_a_wrong_word_and_a_wrong_cycle():
     assert [d.ok for d in done] == [False, False, True]
     assert "expected 0x" in done[0].detail
     assert "expected in cycle 4" in done[1].detail
+
+
+@pytest.mark.parametrize(
+    ("n", "m", "bytes_per_weight"), [(2, 4, 1.125), (2, 8, 0.59375), (2, 16, 0.3125)]
+)
+def test_the_compact_form_takes_the_bytes_of_the_format(n, m, bytes_per_weight):
+    layout = selection_layout(n, m)
+    assert layout["mask"].offset == bytes_per_weight * 8 * m
+    assert layout.size - layout["mask"].offset == m
 
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
