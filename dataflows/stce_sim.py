@@ -46,6 +46,7 @@ class Timeline:
         stall_a, stall_b, stall_z: cycles it stood still for activations, weights, results; a cycle
             with several causes counts for the first in the order z, a, b.
         wait_job: cycles without a job.
+        idle_cycle: the cycle in which the array first says that it is idle again.
     """
 
     cycles: int
@@ -55,6 +56,7 @@ class Timeline:
     stall_b: int
     stall_z: int
     wait_job: int
+    idle_cycle: int
 
 
 def result_beats(jobs: NDArray[np.int64], array: ArrayShape) -> int:
@@ -99,7 +101,7 @@ def timeline(jobs: NDArray[np.int64], array: ArrayShape, gaps: Gaps | None = Non
         np.int64,
     )
     counts = _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles)
-    cycles, steps, stall_a, stall_b, stall_z, wait_job = (int(c) for c in counts)
+    cycles, steps, stall_a, stall_b, stall_z, wait_job, drained = (int(c) for c in counts)
     return Timeline(
         cycles=cycles,
         z_cycles=z_cycles,
@@ -108,6 +110,7 @@ def timeline(jobs: NDArray[np.int64], array: ArrayShape, gaps: Gaps | None = Non
         stall_b=stall_b,
         stall_z=stall_z,
         wait_job=wait_job,
+        idle_cycle=cycles + array.flush_steps - drained,
     )
 
 
@@ -255,7 +258,7 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
         if en:
             now = (now + 1) % size
         t += 1
-    return t, busy, stall_a, stall_b, stall_z, wait_job
+    return t, busy, stall_a, stall_b, stall_z, wait_job, drained
 
 
 @njit(cache=True)

@@ -59,6 +59,7 @@ __all__ = [
     "Update",
     "initial_state",
     "layer_state",
+    "loss_gradient",
     "predict",
     "step_macs",
     "train_step",
@@ -191,9 +192,7 @@ def train_step(
             f"{labels.min()}..{labels.max()}"
         )
     maps, logits, columns = _forward(network, states, x, k, trace)
-    loss, error = _cross_entropy(logits, labels)
-    with np.errstate(all="ignore"):
-        dy = k.half(error * (recipe.loss_scale / len(x)))
+    loss, dy = loss_gradient(logits, labels, recipe.loss_scale, k)
 
     after = list(states)
     rule = recipe.update_rule
@@ -221,6 +220,18 @@ def train_step(
         if dx is not None:
             dy = dx
     return StepResult(states=tuple(after), loss=loss, logits=logits)
+
+
+def loss_gradient(
+    logits: NDArray[np.float32],
+    labels: NDArray,
+    loss_scale: float,
+    kernels: Kernels | None = None,
+) -> tuple[float, NDArray[np.float16]]:
+    """The host's part of a step: mean cross entropy, and dY [batch, classes] in FP16, scaled."""
+    loss, error = _cross_entropy(logits, labels)
+    with np.errstate(all="ignore"):
+        return loss, (kernels or GOLDEN).half(error * (loss_scale / len(labels)))
 
 
 def step_macs(network: Sequence[Layer], recipe: Recipe, batch: int) -> int:
