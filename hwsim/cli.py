@@ -244,6 +244,27 @@ def sweep(
 
 
 @app.command()
+def reproduce(
+    headline: Annotated[str, typer.Argument(help="sat.", metavar="HEADLINE")],
+    out: Out = None,
+    json: Json = False,
+) -> None:
+    """A published headline beside ours, the gap explained; with -o also what it depends on."""
+    from hwsim.reproduce import reproduce as run
+    from hwsim.terminal import progress
+
+    with progress("reproducing") as tick:
+        result = run(headline, out, progress=tick)
+    if json:
+        _print_json(result.summary)
+        return
+    for line in result.lines():
+        print(line)
+    if out is not None:
+        print(f"results are in {out}", file=sys.stderr)
+
+
+@app.command()
 def report(
     folder: Annotated[Path, typer.Argument(help="A folder of results.", metavar="DIR")],
 ) -> None:
