@@ -145,8 +145,9 @@ def run(job: Job, images: Any) -> dict[str, Any]:
     import torch
 
     from hwsim.models.nm import parse_pattern
+    from hwsim.models.train_layers import Sparsity, sparsify
     from hwsim.models.train_nets import TinyViT, cnn
-    from hwsim.models.train_torch import Recipe, Sparsity, sparsify, train
+    from hwsim.models.train_torch import Recipe, train
 
     torch.manual_seed(job.seed)  # the same initial weights for every method of a seed
     network = TinyViT() if job.network == "vit" else cnn()

@@ -6,6 +6,8 @@ every pruned layer. Needs the extra `train`.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -30,12 +32,12 @@ def cnn(classes: int = 10, plan: tuple[tuple[int, int], ...] = CNN_PLAN) -> nn.S
         ]
         channels = filters
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes)]
-    network = nn.Sequential(*layers)
+    network: Any = nn.Sequential(*layers)
     for layer in network:
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     # oneDNN's convolutions run faster here on channels-last operands
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network.to(memory_format=torch.channels_last)
 
 
 class TinyViT(nn.Module):

@@ -14,18 +14,16 @@ from hwsim.models.nm import NMPattern, nm_mask
 
 torch = pytest.importorskip("torch", reason="the extra train is not installed")
 
-from hwsim.models.train_nets import TinyViT, cnn  # noqa: E402
-from hwsim.models.train_torch import (  # noqa: E402
+from hwsim.models.train_layers import (  # noqa: E402
     Pruner,
-    Recipe,
     Sparsity,
-    accuracy,
     backward_mask,
     forward_mask,
     group_mask,
     sparsify,
-    train,
 )
+from hwsim.models.train_nets import TinyViT, cnn  # noqa: E402
+from hwsim.models.train_torch import Recipe, accuracy, train  # noqa: E402
 
 PATTERNS = [NMPattern(2, 4), NMPattern(2, 8), NMPattern(2, 16), NMPattern(1, 3), NMPattern(4, 4)]
 
@@ -259,6 +257,7 @@ def test_training_again_gives_the_same_bits():
     assert (runs[0][1] == runs[1][1]).all()
 
 
+@pytest.mark.slow
 def test_the_vit_learns_digits_sparse():
     data = digits_or_skip()
     torch.manual_seed(1)
