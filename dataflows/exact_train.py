@@ -34,23 +34,8 @@ def product(a: NDArray, b: Operand) -> NDArray[np.float32]:
         raise ValueError(f"operands must be float16, but got {a.dtype} and {values.dtype}")
     if a.ndim != 2 or values.ndim != 2 or a.shape[1] != k:
         raise ValueError(f"A[m, k] and B[k, n] must share k, but got {a.shape} and k={k}")
-    m, n = a.shape[0], values.shape[1]
-    if isinstance(b, Compact):
-        depth = b.pattern.groups(k) * b.pattern.m
-        columns = np.zeros((depth, m), np.float32)
-        _widen_into(a.T, columns[:k])
-        base = np.arange(values.shape[0]) // b.pattern.n * b.pattern.m
-        picks = np.ascontiguousarray((base[:, None] + b.indices).T)
-        turned = np.zeros((n, m), np.float32)
-        _compact(columns, _widened(values.T), picks, turned)
-        return FP16.finish(turned).T
-    if a.flags.f_contiguous:  # gathered: the rows of A lie side by side
-        turned = np.zeros((n, m), np.float32)
-        _dense(_widened(b.T), _widened(a.T), turned)
-        return FP16.finish(turned).T
-    z = np.zeros((m, n), np.float32)
-    _dense(_widened(a), _widened(b), z)
-    return FP16.finish(z)
+    with np.errstate(all="ignore"):  # for runs without the compiler: NaNs arise
+        return _product(a, b)
 
 
 def gather(x: NDArray, layer: Layer) -> NDArray:
@@ -104,7 +89,8 @@ def half(x: NDArray) -> NDArray:
         return fp16_copy(x)
     out = np.empty_like(x, np.float16)  # in the memory order of x
     flat = x.ravel(order="K")
-    _narrow(flat, flat.view(np.uint32), out.ravel(order="K").view(np.uint16))
+    with np.errstate(all="ignore"):  # for runs without the compiler: integers wrap
+        _narrow(flat, flat.view(np.uint32), out.ravel(order="K").view(np.uint16))
     return out
 
 
@@ -139,6 +125,27 @@ def _map_bits(x: NDArray, shape: tuple[int, ...], what: str, layer: Layer) -> ND
             f"{layer.name}: {what} must be float16 {shape}, but got {x.dtype} {x.shape}"
         )
     return np.ascontiguousarray(x).view(np.uint16)
+
+
+def _product(a: NDArray, b: Operand) -> NDArray[np.float32]:
+    if isinstance(b, Compact):
+        k, m, n = b.k, a.shape[0], b.values.shape[1]
+        depth = b.pattern.groups(k) * b.pattern.m
+        columns = np.zeros((depth, m), np.float32)
+        _widen_into(a.T, columns[:k])
+        base = np.arange(b.values.shape[0]) // b.pattern.n * b.pattern.m
+        picks = np.ascontiguousarray((base[:, None] + b.indices).T)
+        turned = np.zeros((n, m), np.float32)
+        _compact(columns, _widened(b.values.T), picks, turned)
+        return FP16.finish(turned).T
+    m, n = a.shape[0], b.shape[1]
+    if a.flags.f_contiguous:  # gathered: the rows of A lie side by side
+        turned = np.zeros((n, m), np.float32)
+        _dense(_widened(b.T), _widened(a.T), turned)
+        return FP16.finish(turned).T
+    z = np.zeros((m, n), np.float32)
+    _dense(_widened(a), _widened(b), z)
+    return FP16.finish(z)
 
 
 def _widened(x: NDArray) -> NDArray[np.float32]:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -229,3 +235,49 @@ class TestTraining:
         two = train_digits("mlp", Recipe(), epochs=1, kernels=FAST)[0]
         assert (one.loss, one.accuracy, one.macs) == (two.loss, two.accuracy, two.macs)
         assert all(same_state(s, t) for s, t in zip(one.states, two.states, strict=True))
+
+
+def test_example_prints_a_row_an_epoch(monkeypatch, capsys):
+    example = Path(__file__).parents[2] / "examples" / "train_exact.py"
+    argv = [str(example), "--network", "mlp", "--methods", "bdwp,dense", "--epochs", "2"]
+    monkeypatch.setattr(sys, "argv", argv)
+    runpy.run_path(str(example), run_name="__main__")
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [r[0] for r in rows] == ["mlp,", "epoch", "1", "2"] * 2
+    for r in rows:
+        if r[0].isdigit():
+            assert 0.2 < float(r[2]) < 1 and float(r[3].replace(",", "")) > 1
+    monkeypatch.setattr(sys, "argv", [str(example), "--methods", "magic"])
+    with pytest.raises(SystemExit, match="2"):
+        runpy.run_path(str(example), run_name="__main__")
+    assert "method must be one of dense, " in capsys.readouterr().err
+
+
+def test_without_the_compiler():
+    """Coverage and debuggers run the kernels as Python: same bits, no warnings."""
+    code = """
+import numpy as np
+from hwsim.dataflows.exact_train import FAST
+from hwsim.models.exact_kernels import GOLDEN
+from hwsim.models.exact_layers import conv, dense
+from hwsim.models.exact_train import Recipe, initial_state, train_step
+from hwsim.models.nm import NMPattern
+network = (conv("a", 1, 8, 4, stride=2), conv("b", 8, 8, 2), dense("c", 32, 3, relu=False))
+recipe = Recipe(pattern=NMPattern(2, 4))
+x, labels = np.eye(4).reshape(1, 4, 4, 1), np.array([2])
+results = []
+for kernels in (GOLDEN, FAST):
+    states = initial_state(network, recipe, 0, kernels)
+    for _ in range(2):
+        states = train_step(network, states, x, labels, recipe, kernels).states
+    results.append([s.w.view(np.uint32) for s in states])
+assert all((s == t).all() for s, t in zip(*results))
+u = np.random.default_rng(0).integers(0, 1 << 32, 500, dtype=np.uint32)
+u[:3] = 0, 1, 0x7F800000
+z = np.where(np.isnan(u.view(np.float32)), np.float32(0), u.view(np.float32))
+assert (FAST.half(z).view(np.uint16) == GOLDEN.half(z).view(np.uint16)).all()
+h = u.astype(np.uint16).view(np.float16)[None]
+assert (FAST.product(h.T, h).view(np.uint32) == GOLDEN.product(h.T, h).view(np.uint32)).all()
+"""
+    env = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    subprocess.run([sys.executable, "-W", "error::RuntimeWarning", "-c", code], check=True, env=env)
