@@ -136,19 +136,19 @@ def layer_state(
     Raises:
         ValueError: w or v is not FP32 [k, n].
     """
-    k = kernels or GOLDEN
+    ops = kernels or GOLDEN
     for name, x in (("w", w), ("v", v)):
         if x.dtype != np.float32 or x.shape != (layer.k, layer.outputs):
             raise ValueError(
                 f"{layer.name}: {name} must be float32 {(layer.k, layer.outputs)}, "
                 f"but got {x.dtype} {x.shape}"
             )
-    copy = k.half(w)
+    copy = ops.half(w)
     forward: Operand = copy
     forward_mask = None
     pattern = recipe.forward_pattern(layer, first)
     if not pattern.dense:
-        forward_mask, forward = k.prune(copy, pattern, None)
+        forward_mask, forward = ops.prune(copy, pattern, None)
     backward: Operand | None = None
     backward_mask = None
     if not first:
@@ -157,7 +157,7 @@ def layer_state(
         if not pattern.dense:
             nested = recipe.nested and forward_mask is not None
             within = backward_matrix(forward_mask, layer) if nested else None  # type: ignore[arg-type]
-            backward_mask, backward = k.prune(turned, pattern, within)
+            backward_mask, backward = ops.prune(turned, pattern, within)
     return LayerState(
         w=w,
         v=v,

@@ -184,15 +184,15 @@ def train_step(
     Raises:
         ValueError: an image has another number of elements, or a label is out of range.
     """
-    k = kernels or GOLDEN
+    ops = kernels or GOLDEN
     classes = network[-1].outputs
     if labels.shape != (len(x),) or labels.min() < 0 or labels.max() >= classes:
         raise ValueError(
             f"labels must be {len(x)} integers in 0..{classes - 1}, but got {labels.shape} in "
             f"{labels.min()}..{labels.max()}"
         )
-    maps, logits, columns = _forward(network, states, x, k, trace)
-    loss, dy = loss_gradient(logits, labels, recipe.loss_scale, k)
+    maps, logits, columns = _forward(network, states, x, ops, trace)
+    loss, dy = loss_gradient(logits, labels, recipe.loss_scale, ops)
 
     after = list(states)
     rule = recipe.update_rule
@@ -203,10 +203,10 @@ def train_step(
         dx = None
         if i:
             gate = maps[i] if network[i - 1].relu else None
-            dx = _backward(layer, state, dy, gate, recipe, k, trace)
-        gradient = _product(layer, "WU", columns[i].T, rows, "fp32", k, trace)
-        w, v = k.update(state.w, state.v, gradient, rule, state.forward_mask)
-        after[i] = layer_state(layer, w, v, recipe, i == 0, k)
+            dx = _backward(layer, state, dy, gate, recipe, ops, trace)
+        gradient = _product(layer, "WU", columns[i].T, rows, "fp32", ops, trace)
+        w, v = ops.update(state.w, state.v, gradient, rule, state.forward_mask)
+        after[i] = layer_state(layer, w, v, recipe, i == 0, ops)
         if trace is not None:
             update = Update(
                 layer=layer.name,
@@ -255,7 +255,7 @@ def _forward(
     network: Sequence[Layer],
     states: Sequence[LayerState],
     x: NDArray,
-    k: Kernels,
+    ops: Kernels,
     trace: Trace | None,
 ) -> tuple[list[NDArray], NDArray, list[NDArray]]:
     """Input maps of every layer, logits, and the gathered inputs that WU uses again."""
@@ -263,15 +263,15 @@ def _forward(
     size = layer.height * layer.width * layer.inputs
     if x.ndim < 2 or not len(x) or x[0].size != size:
         raise ValueError(f"x must be [batch, {size} elements], but got {x.shape}")
-    value = k.half(x)
+    value = ops.half(x)
     maps, columns = [], []
     for layer, state in zip(network, states, strict=True):
         value = value.reshape(layer.input_shape(len(x)))
         maps.append(value)
-        a = k.gather(value, layer)
+        a = ops.gather(value, layer)
         columns.append(a)
         post = "relu" if layer.relu else "fp32" if layer is network[-1] else "half"
-        value = _product(layer, "FF", a, state.forward, post, k, trace)
+        value = _product(layer, "FF", a, state.forward, post, ops, trace)
     return maps, value, columns
 
 
@@ -281,23 +281,23 @@ def _backward(
     dy: NDArray,
     x: NDArray | None,
     recipe: Recipe,
-    k: Kernels,
+    ops: Kernels,
     trace: Trace | None,
 ) -> NDArray:
     """dX [batch * height * width, inputs] in FP16, gated by the activations X where given."""
-    a = k.gather_back(dy, layer)
+    a = ops.gather_back(dy, layer)
     gate = None if x is None else x.reshape(-1, layer.inputs)
     post = "half" if gate is None else "gate"
     assert state.backward is not None
     pattern = recipe.gradient_pattern(layer, False)
     if pattern.dense:
-        return _product(layer, "BP", a, state.backward, post, k, trace, gate=gate)
+        return _product(layer, "BP", a, state.backward, post, ops, trace, gate=gate)
     # compact is what B is, so the pruned gradient becomes B and dX comes transposed
     assert not isinstance(state.backward, Compact)
-    _, pruned = k.prune(np.ascontiguousarray(a.T), pattern, None)
+    _, pruned = ops.prune(np.ascontiguousarray(a.T), pattern, None)
     turned = np.ascontiguousarray(state.backward.T)
     gate = None if gate is None else np.ascontiguousarray(gate.T)
-    out = _product(layer, "BP", turned, pruned, post, k, trace, gate=gate, transposed=True)
+    out = _product(layer, "BP", turned, pruned, post, ops, trace, gate=gate, transposed=True)
     return np.ascontiguousarray(out.T)
 
 
@@ -307,14 +307,14 @@ def _product(
     a: NDArray,
     b: Operand,
     post: str,
-    k: Kernels,
+    ops: Kernels,
     trace: Trace | None,
     *,
     gate: NDArray | None = None,
     transposed: bool = False,
 ) -> NDArray:
-    z = k.product(a, b)
-    out = k.post(z, post, gate)
+    z = ops.product(a, b)
+    out = ops.post(z, post, gate)
     if trace is not None:
         trace.events.append(
             Product(
