@@ -159,16 +159,18 @@ def b_bytes(geometry, n, k, n0, n1, k0, deep, size, compact):  # pragma: no cove
 
 
 @njit(cache=True)
-def b_reduced(geometry, runs, amount, size, m_block, lanes):  # pragma: no cover - compiled
+def b_reduced(geometry, runs, amount, size, deep, wide, lanes):  # pragma: no cover - compiled
     """(elements, cycles) that the selector takes for a tile of B that is reduced on its way in.
 
-    A lane takes one element a cycle, M cycles a group.
+    A lane takes one element of a column a cycle, as `hwsim.dataflows.sore`; the elements of a
+    gathered map are spread over the lanes as they come.
     """
     if geometry[_ONLINE] == 0:
         return 0, 0
     elements = runs * amount // size
-    groups = -(-elements // m_block)
-    return elements, -(-groups // lanes) * m_block
+    if geometry[_ROLE] == _A:
+        return elements, -(-wide // lanes) * deep
+    return elements, -(-elements // lanes)
 
 
 @njit(cache=True)

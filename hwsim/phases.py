@@ -138,7 +138,7 @@ def layer_phases(
                         )
                         load += run_bytes(runs, amount, burst)
                         elements, reducing = b_reduced(
-                            geometry, runs, amount, size, array[5], array[12]
+                            geometry, runs, amount, size, deep, wide, array[12]
                         )
                         sore_elements += elements
                         sore_busy += reducing
@@ -343,7 +343,7 @@ def _estimate(
     compact = _weight_bytes(tk, tn, array, size)
     runs, amount = b_bytes(geometry, n, k, n0, min(n, n0 + tn), k0, tk, size, compact)
     b_tile = run_bytes(runs, amount, burst)
-    _, reducing = b_reduced(geometry, runs, amount, size, array[5], array[12])
+    _, reducing = b_reduced(geometry, runs, amount, size, tk, tn, array[12])
     tiles = m_tiles * n_tiles * k_tiles
     a_loads = b_loads = tiles
     if k_tiles == 1:

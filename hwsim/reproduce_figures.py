@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_ablation", "plot_gap", "plot_sensitivity", "plot_speedup", "study_figures"]
 
 _COLOURS = ("#3b6ea5", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#2e4057", "#a9c4e0")
-_PUBLISHED = {"color": "black", "lw": 1.0, "ls": ":"}
+_PUBLISHED: dict[str, Any] = {"color": "black", "lw": 1.0, "ls": ":"}
 
 
 def study_figures(study: Study) -> dict[str, bytes]:
@@ -55,7 +55,7 @@ def plot_speedup(study: Study) -> Axes:
 
 def plot_gap(study: Study) -> Axes:
     """What lies between bound and speedup at 2:8, stacked by cause."""
-    from hwsim.reproduce_sat import CAUSES
+    from hwsim.step_causes import CAUSES
 
     rows = [gap for gap in study.gaps if gap["pattern"] == "2:8"]
     axes = Figure(figsize=(8, 3.6)).add_subplot()

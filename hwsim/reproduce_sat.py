@@ -1,14 +1,7 @@
 """The 1.75x of SAT: speedup of N:M training over dense training on the same array, explained.
 
-A training step of each network is simulated dense and at 2:4, 2:8 and 2:16. The bound of a speedup
-is the ratio of multiply-accumulates, dense over kept. What the array loses against it is split by
-cause in array slots (cycles times PEs), where everything is an integer:
-
-    gap = bound - speedup = sum over causes c of bound (s_c - d_c / bound) / S
-
-with s_c and d_c the slots that cause c takes in the sparse and the dense step and S all of the
-sparse step's. The slots that kept multiply-accumulates need are no cause: they shrink by exactly
-the bound. A cause that shrinks by more than the bound counts negative.
+A training step of each network is simulated dense and at 2:4, 2:8 and 2:16, and what lies between a
+speedup and its bound is split by cause (`hwsim.step_causes`).
 
 Nothing here is fitted to the published figure. Parameters that the paper does not give are those of
 the preset, each with its reason; batches and resolutions are the networks' own published recipes.
@@ -16,34 +9,24 @@ the preset, each with its reason; batches and resolutions are the networks' own 
 
 from __future__ import annotations
 
-from collections import Counter
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property, lru_cache
 from typing import Any
 
 from hwsim.config import Accelerator, SatConfig, dump_config, load_config, replace
-from hwsim.layer_run import LayerRun
 from hwsim.models.lowering_training import lower_training
-from hwsim.models.work import Gemm, Vector, Work
+from hwsim.models.work import Vector, Work
 from hwsim.models.zoo import build
 from hwsim.reproduce import table
 from hwsim.reproduce_parameters import parameters
+from hwsim.step_causes import CAUSES, Step, split, summarise
 from hwsim.training import run_training
 
-__all__ = [
-    "ABLATIONS",
-    "CAUSES",
-    "NETWORKS",
-    "SENSITIVITY",
-    "Step",
-    "Study",
-    "reproduce_sat",
-    "split",
-]
+__all__ = ["ABLATIONS", "ASSUMPTIONS", "NETWORKS", "SENSITIVITY", "Study", "reproduce_sat"]
 
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "average_speedup": 1.75,
     "pattern": "2:8",
     "source": "Fang et al., arXiv 2309.13015 (TCAD 2023, DOI 10.1109/TCAD.2023.3317789), abstract",
@@ -61,26 +44,17 @@ NETWORKS = {
 """Resolution and batch. The paper's batches are not given here; chosen as the mini-batches of
 arXiv 1512.03385 for CIFAR (128) and ImageNet (256), the usual ones of these networks."""
 
-CAUSES = {
-    "edges": "unit tiles that a layer does not fill, and groups that it does not",
-    "array_idle": "skew, tiles shorter than the array is deep, an adder that waits",
-    "stall_dram": "the array waits for DRAM",
-    "fill_drain": "first load, last store and the array's tail of each layer",
-    "element_wise": "passes of batch norm, pooling, activation functions, residuals",
-    "sore": "the N:M selector",
-    "wuve": "the weight update",
-}
-"""What keeps a speedup below its bound."""
-
 ABLATIONS: dict[str, dict[str, Any]] = {
     "full": {},
     "no_interleave": {"interleave": 1},
     "no_pregeneration": {"pregeneration": False},
     "only_os": {"dataflow": "os"},
     "only_ws": {"dataflow": "ws"},
-    "none": {"interleave": 1, "pregeneration": False, "dataflow": "os"},
+    "os_no_interleave": {"dataflow": "os", "interleave": 1},
+    "none": {"dataflow": "os", "interleave": 1, "pregeneration": False},
 }
-"""The three optimisations of the dataflow, one at a time, then all off."""
+"""The three optimisations of the dataflow, one at a time, then together: weight stationary needs no
+interleaving, so scheduling hides what interleaving is worth."""
 
 SENSITIVITY: dict[str, tuple[str, Sequence[float]]] = {
     "dram": ("DRAM bandwidth, bytes a cycle", (12, 24, 48, 96, 192, 384, 768)),
@@ -93,40 +67,14 @@ SENSITIVITY: dict[str, tuple[str, Sequence[float]]] = {
 }
 """What is varied, and the values; the preset's is among them."""
 
+ASSUMPTIONS = {
+    "element_wise_pipelined": "a lane takes an element a cycle, whatever a pass computes on it",
+    "element_wise_serial": "a lane takes an operation a cycle, as the inference model assumes",
+    "element_wise_free": "no element-wise passes",
+}
+"""The choice that the result depends on most: what element-wise passes cost. The first is used."""
+
 Progress = Callable[..., None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One training step.
-
-    Attributes:
-        cycles: of all rows.
-        pes: processing elements.
-        macs_dense, macs_effective: of all products.
-        slots: array slots by cause, `CAUSES`; with `macs_effective` they sum to cycles times pes.
-        stages: cycles by stage, element-wise passes apart.
-    """
-
-    cycles: int
-    pes: int
-    macs_dense: int
-    macs_effective: int
-    slots: Mapping[str, int]
-    stages: Mapping[str, int]
-
-    @property
-    def bound(self) -> Fraction:
-        """Of the speedup over dense, from multiply-accumulates alone."""
-        return Fraction(self.macs_dense, self.macs_effective)
-
-
-def split(dense: Step, sparse: Step) -> dict[str, Fraction]:
-    """Bound minus speedup by cause; sums to it exactly."""
-    total = sparse.cycles * sparse.pes
-    return {
-        cause: (sparse.bound * sparse.slots[cause] - dense.slots[cause]) / total for cause in CAUSES
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,12 +85,14 @@ class Study:
         config: the machine, at 2:8.
         steps: by network and pattern, `dense` among them.
         ablation: average speedups and slowdowns by what is switched off.
+        assumptions: average speedups by what element-wise passes are taken to cost.
         sensitivity: rows of (what, value, network or `average`, speedup), empty if not asked for.
     """
 
     config: SatConfig
     steps: Mapping[str, Mapping[str, Step]]
     ablation: Mapping[str, Mapping[str, float]]
+    assumptions: Mapping[str, float]
     sensitivity: Sequence[Mapping[str, Any]]
 
     @property
@@ -207,6 +157,7 @@ class Study:
             "networks": networks,
             "causes": CAUSES,
             "ablation": {name: dict(row) for name, row in self.ablation.items()},
+            "assumptions": dict(self.assumptions),
             "sensitivity": [dict(row) for row in self.sensitivity],
             "parameters": parameters(self.config, {n: b for n, (_, b) in NETWORKS.items()}),
             "version": hwsim.__version__,
@@ -251,11 +202,13 @@ class Study:
                 parts = ", ".join(f"{c} {gap[c]:+.3f}" for c in CAUSES if abs(gap[c]) >= 5e-4)
                 words.append(f"  {gap['name']:10} {parts}")
         words.append("one optimisation off at a time, averages at 2:8:")
-        for name, row in self.ablation.items():
+        for name, without in self.ablation.items():
             words.append(
-                f"  {name:17} step {row['sparse_slowdown']:.3f} times as long, "
-                f"speedup {row['average_speedup']:.3f} over dense on that machine"
+                f"  {name:17} step {without['sparse_slowdown']:.3f} times as long, "
+                f"speedup {without['average_speedup']:.3f} over dense on that machine"
             )
+        words.append("average at 2:8 by what element-wise passes cost:")
+        words += [f"  {self.assumptions[w]:.3f}  {text}" for w, text in ASSUMPTIONS.items()]
         return words
 
 
@@ -271,7 +224,9 @@ def reproduce_sat(
     config = load_config("sat")
     assert isinstance(config, SatConfig)
     points = [(what, value) for what, (_, values) in SENSITIVITY.items() for value in values]
-    total = len(NETWORKS) * (4 + 2 * len(ABLATIONS) + 2 * len(points) * sensitivity)
+    total = len(NETWORKS) * (
+        4 + 2 * len(ABLATIONS) + 2 * len(ASSUMPTIONS) + 2 * len(points) * sensitivity
+    )
     count = 0
 
     def measure(name: str, batch: int, machine: Accelerator, words: str) -> Step:
@@ -298,6 +253,17 @@ def reproduce_sat(
             ratios.append(dense.cycles / sparse.cycles)
             slower.append(sparse.cycles / steps[name]["2:8"].cycles)
         ablation[what] = {"average_speedup": _mean(ratios), "sparse_slowdown": _mean(slower)}
+    assumptions = {}
+    for what in ASSUMPTIONS:
+        ratios = []
+        for name, (_, batch) in NETWORKS.items():
+            work = _assumed(_lowered(name, batch), what)
+            dense = summarise(run_training(work, replace(config, {"sparsity": "dense"})), config)
+            sparse = summarise(run_training(work, config), config)
+            count += 2
+            progress(count, total, f"{what} {name}")
+            ratios.append(dense.cycles / sparse.cycles)
+        assumptions[what] = _mean(ratios)
     rows: list[dict[str, Any]] = []
     for what, value in points if sensitivity else ():
         machine, speedups = varied(config, what, value), {}
@@ -309,7 +275,9 @@ def reproduce_sat(
         rows.append(
             {"varied": what, "value": value, "average": _mean(list(speedups.values()))} | speedups
         )
-    return Study(config=config, steps=steps, ablation=ablation, sensitivity=rows)
+    return Study(
+        config=config, steps=steps, ablation=ablation, assumptions=assumptions, sensitivity=rows
+    )
 
 
 def varied(config: SatConfig, what: str, value: float) -> SatConfig:
@@ -319,7 +287,7 @@ def varied(config: SatConfig, what: str, value: float) -> SatConfig:
         UserError: a value that breaks its field's rule.
     """
     whole = int(value)
-    changes: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "dram": {"dram.bytes_per_cycle": float(value)},
         "array": {"rows": whole, "cols": whole, "vector_lanes": whole},
         "batch": {},
@@ -330,8 +298,8 @@ def varied(config: SatConfig, what: str, value: float) -> SatConfig:
         "adder_latency": {"adder_latency": whole},
         "interleave": {"interleave": whole},
         "vector_lanes": {"vector_lanes": whole},
-    }[what]
-    found = replace(config, changes)
+    }
+    found = replace(config, changes[what])
     assert isinstance(found, SatConfig)
     return found
 
@@ -345,31 +313,16 @@ def measure_step(name: str, batch: int, config: Accelerator) -> Step:
     return summarise(run_training(_lowered(name, batch), config), config)
 
 
-def summarise(runs: Sequence[LayerRun], config: Accelerator) -> Step:
-    """The rows of a step by cause and stage."""
-    slots: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
-    stages: Counter[str] = Counter()
-    for run in runs:
-        stage = run.work.stage
-        if isinstance(run.work, Gemm):
-            slots["edges"] += run.issue * config.pes - run.macs_effective
-            slots["array_idle"] += run.array_idle * config.pes
-            slots["stall_dram"] += run.stall_dram * config.pes
-            slots["fill_drain"] += (run.fill + run.drain) * config.pes
-        elif isinstance(run.work, Vector):
-            slots["element_wise"] += run.cycles * config.pes
-            stage += " element-wise"
-        else:
-            slots[stage.lower()] += run.cycles * config.pes
-        stages[stage] += run.cycles
-    return Step(
-        cycles=sum(run.cycles for run in runs),
-        pes=config.pes,
-        macs_dense=sum(run.macs_dense for run in runs),
-        macs_effective=sum(run.macs_effective for run in runs),
-        slots=dict(slots),
-        stages=dict(stages),
-    )
+def _assumed(work: Sequence[Work], what: str) -> list[Work]:
+    """The work with element-wise passes at another cost, `ASSUMPTIONS`."""
+    if what == "element_wise_free":
+        return [item for item in work if not isinstance(item, Vector)]
+    if what == "element_wise_pipelined":
+        return list(work)
+    return [
+        dataclasses.replace(item, lane_steps=None) if isinstance(item, Vector) else item
+        for item in work
+    ]
 
 
 @lru_cache(maxsize=64)

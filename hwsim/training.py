@@ -6,11 +6,13 @@ whether a weight gradient stays on chip, what copies of the weights the update w
 - A weight gradient stays in the output buffer if all of it fits into half of that (FP32); the
   update then reads it there. Else it goes through DRAM in FP32.
 - WUVE follows the WU product of its layer. It streams FP32 master weights and momenta in and out,
-  `wuve_lanes` weights a cycle or as fast as DRAM moves them.
-- SORE with pre-generation sorts the new weights as they leave WUVE, once along input and once along
-  output channels, a lane one element a cycle; its row has what it takes longer than WUVE. Without,
-  it sorts weights on their way into the weight buffer, for every tile that is fetched, behind the
-  array's work; its rows have what the array waits for it.
+  `wuve_lanes` weights a cycle or as fast as DRAM moves them. Its cycles are those of the engine
+  (`hwsim.dataflows.wuve`).
+- SORE with pre-generation selects from the new weights as they leave WUVE, once along input and
+  once along output channels; its row has what it takes longer than WUVE. Without, it selects on the
+  way into the weight buffer, for every tile that is fetched, behind the array's work; its rows have
+  what the array waits for it. Its cycles are those of the streaming selector
+  (`hwsim.dataflows.sore`): a lane one element a cycle, M cycles a group.
 """
 
 from __future__ import annotations
@@ -19,7 +21,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import ceil
 
+import numpy as np
+
 from hwsim.config import Accelerator, SatConfig
+from hwsim.dataflows.sore import topn_cycles
+from hwsim.dataflows.wuve import update_cycles
 from hwsim.engine import pattern_of, run_layer
 from hwsim.engine_vector import stream_cycles
 from hwsim.errors import UserError
@@ -129,7 +135,10 @@ def _update(item: Update, config: SatConfig) -> list[LayerRun]:
         read += int(run_bytes(1, 4 * item.weights, burst))
     written = int(run_bytes(2, 4 * updated, burst) + run_bytes(1, copies, burst))
     issue = ceil(updated / config.wuve_lanes)
-    stall = max(0, stream_cycles(read + written, config) - issue)
+    busy = update_cycles(
+        updated, config.wuve_lanes, config.multiplier_latency, config.adder_latency
+    )
+    stall = max(0, stream_cycles(read + written, config) - busy)
     operations = _UPDATE_OPERATIONS * updated
     counters = {
         "sat.wuve.update": updated,
@@ -143,9 +152,10 @@ def _update(item: Update, config: SatConfig) -> list[LayerRun]:
         LayerRun(
             work=item,
             dataflow="wuve",
-            cycles=issue + stall,
+            cycles=busy + stall,
             issue=issue,
             stall_dram=stall,
+            drain=busy - issue,
             dram_read_bytes=read,
             dram_write_bytes=written,
             counters=registered(counters),
@@ -153,7 +163,7 @@ def _update(item: Update, config: SatConfig) -> list[LayerRun]:
         )
     ]
     if pruned:
-        rows.append(_generate(item, pruned, config, issue + stall))
+        rows.append(_generate(item, pruned, config, busy + stall))
     return rows
 
 
@@ -162,9 +172,9 @@ def _generate(
 ) -> LayerRun:
     """The selector's row of an update, `hidden` cycles of which pass behind WUVE."""
     busy = elements = 0
-    for gemm, pattern in pruned:
-        groups = pattern.groups(gemm.k) * gemm.n * gemm.count
-        busy += ceil(groups / config.sore_lanes) * pattern.m
+    for gemm, _ in pruned:
+        blocks = ceil(gemm.n / config.sore_lanes) * gemm.count  # columns of a block, k of a column
+        busy += topn_cycles(np.array([blocks * gemm.k]))
         elements += gemm.k * gemm.n * gemm.count
     counters = {"sat.sore.element": elements, "sat.sore.busy": busy}
     beyond = max(0, busy - hidden)
