@@ -24,9 +24,10 @@ __all__ = [
 HALF_NAN_BITS = 0x7E00
 """The FP16 quiet NaN that the cast returns; `hwsim.models.update.fp16_copy` returns the same."""
 
-_CUTS = {1: (), 2: (2,), 3: (1, 2), 4: (1, 2, 3), 5: (0, 1, 2, 3)}
-"""Boundaries of `fp32_multiply` that hold a register, by latency: 0 after unpacking, 1 after the
-product of the significands, 2 after normalisation, 3 after the shift to a subnormal."""
+_CUTS = {1: (), 2: (1,), 3: (0, 1), 4: (0, 1, 2), 5: (0, 1, 2, 3)}
+"""Boundaries of `fp32_multiply` that hold a register, by latency: 0 after unpacking and moving a
+subnormal up, 1 after the product of the significands, 2 after its alignment, 3 after the shift down
+to a subnormal."""
 
 
 def fp32_multiplier_pipeline(m: Module, en: Value, latency: int) -> Pipeline:
@@ -44,43 +45,58 @@ def fp32_multiplier_pipeline(m: Module, en: Value, latency: int) -> Pipeline:
 def fp32_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) -> Value:
     """FP32 x FP32 -> FP32, 32 bits. Combinational without a pipeline."""
     pipe = pipeline or Pipeline(m, Const(1))
+    # One operand at most is subnormal in a product that does not vanish. It goes left and its
+    # leading one is moved up there, beside nothing else, so that the product of the significands
+    # has its own at bit 47 or 46.
+    swap = Signal(name="mul32_swap")
+    first, second = Signal(32, name="mul32_first"), Signal(32, name="mul32_second")
+    m.d.comb += [
+        swap.eq(~b[23:31].any()),
+        first.eq(Mux(swap, b, a)),
+        second.eq(Mux(swap, a, b)),
+    ]
+    left, right = _Fp32(m, first, "left"), _Fp32(m, second, "right")
     sign, nan, inf, zero = (Signal(name=f"mul32_{n}") for n in ("sign", "nan", "inf", "zero"))
-    left, right = _Fp32(m, a, "a"), _Fp32(m, b, "b")
-    # value = product * 2**(ea + eb - 300); with its leading one at bit 47 the exponent field is
-    # ea + eb - 126. `room` is how far a leading one may move up to bit 47 and stay normal.
-    room = Signal(signed(10), name="mul32_room")
+    moved, zeros = _normalise(m, left.significand)
+    # With its leading one at bit 46 the product has the exponent field `scale`, one more at 47.
+    scale = Signal(signed(10), name="mul32_scale")
     m.d.comb += [
         sign.eq(a[31] ^ b[31]),
         zero.eq(left.zero | right.zero),
         inf.eq(left.inf | right.inf),
         nan.eq(left.nan | right.nan | (inf & zero)),
-        room.eq(left.exponent + right.exponent - 127),
+        scale.eq(left.exponent + right.exponent - 127 - zeros),
     ]
-    sa, sb, room_0, flags = pipe.cut(
-        left.significand, right.significand, room, Cat(nan, inf, zero, sign)
-    )
+    sa, sb, scale_0, flags = pipe.cut(moved, right.significand, scale, Cat(nan, inf, zero, sign))
 
     product = Signal(48, name="mul32_product")
-    m.d.comb += product.eq(sa * sb)
-    product_1, room_1, flags = pipe.cut(product, room_0, flags)
+    # how far a leading one at bit 46 or at 47 goes down to the place that a subnormal has
+    down_46, down_47 = Signal(9, name="mul32_down_46"), Signal(9, name="mul32_down_47")
+    scale_value = scale_0.as_signed()
+    m.d.comb += [
+        product.eq(sa * sb),
+        down_46.eq(Mux(scale_value < 1, 1 - scale_value, 0)),
+        down_47.eq(Mux(scale_value < 0, -scale_value, 0)),
+    ]
+    product_1, down_46, down_47, scale_1, flags = pipe.cut(
+        product, down_46, down_47, scale_0, flags
+    )
 
-    # Either the leading one moves up by min(zeros, room), or (room < 0) the product moves down by
-    # -room and is subnormal. 26 bits and a sticky one are enough: 24, guard, round.
-    negative = Signal(name="mul32_negative")
-    up = Signal(6, name="mul32_up")
-    down = Signal(10, name="mul32_down")
+    # 24 bits, guard, round, and a sticky one for what lies below
+    top = product_1[47]
     normal = Signal(27, name="mul32_normal")
     exponent = Signal(9, name="mul32_exponent")
-    room_value = room_1.as_signed()
+    down = Signal(9, name="mul32_down")
     m.d.comb += [
-        negative.eq(room_value < 0),
-        up.eq(Mux(negative, 0, Mux(room_value > 47, 47, room_value[:6]))),
-        down.eq(Mux(negative, -room_value, 0)),
-    ]
-    moved, shift = _shift_up(m, product_1, up)
-    m.d.comb += [
-        normal.eq(Cat(moved[:22].any(), moved[22:])),
-        exponent.eq(room_value + 1 - shift),
+        normal.eq(
+            Mux(
+                top,
+                Cat(product_1[:22].any(), product_1[22:]),
+                Cat(product_1[:21].any(), product_1[21:47]),
+            )
+        ),
+        exponent.eq(scale_1 + top),  # read only where nothing moves down
+        down.eq(Mux(top, down_47, down_46)),
     ]
     normal_2, down_2, exponent_2, flags = pipe.cut(normal, down, exponent, flags)
 
@@ -101,10 +117,10 @@ def fp32_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = Non
     out = Signal(32, name="mul32_out")
     with m.If(nan_3):
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
-    with m.Elif(inf_3 | (~zero_3 & (rounded[23:] >= 0xFF))):
-        m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), sign_3))
     with m.Elif(zero_3):
         m.d.comb += out.eq(Cat(Const(0, 31), sign_3))
+    with m.Elif(inf_3 | (rounded[23:] >= 0xFF)):
+        m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), sign_3))
     with m.Else():
         m.d.comb += out.eq(Cat(rounded[:31], sign_3))
     return pipe.result(out)
@@ -169,28 +185,24 @@ class _Fp32:
         ]
 
 
-def _shift_up(m: Module, value: Value, room: Value) -> tuple[Value, Value]:
-    """`value` moved up by the lesser of its leading zeros and `room`; how far it moved.
+def _normalise(m: Module, value: Value) -> tuple[Value, Value]:
+    """`value` moved up until its highest bit is one, by halving, and how far it moved.
 
-    Halving from the largest step finds the binary digits of that minimum: a step is taken when
-    the zeros and the room that are left both allow it.
+    A value of 0 moves as far as the steps go.
     """
-    width, bits = len(value), len(room)
-    here, left = value, room
-    shift = Signal(bits, name="up_shift")
-    for bit in reversed(range(bits)):
+    width = len(value)
+    here, steps = value, []
+    for bit in reversed(range((width - 1).bit_length())):
         amount = 1 << bit
-        take = Signal(name=f"up_take{bit}")
+        empty = Signal(name=f"up_empty{bit}")
         moved = Signal(width, name=f"up_moved{bit}")
-        rest = Signal(bits, name=f"up_rest{bit}")
         m.d.comb += [
-            take.eq(~here[width - amount :].any() & (left >= amount)),
-            moved.eq(Mux(take, here << amount, here)),
-            rest.eq(Mux(take, left - amount, left)),
-            shift[bit].eq(take),
+            empty.eq(~here[width - amount :].any()),
+            moved.eq(Mux(empty, here << amount, here)),
         ]
-        here, left = moved, rest
-    return here, shift
+        here = moved
+        steps.insert(0, empty)
+    return here, Cat(steps)
 
 
 def _shift_down(m: Module, value: Value, amount: Value) -> Value:
