@@ -8,8 +8,10 @@ for training studies and never what hardware is compared with. The masks are exa
     BP  dX = dY (W * backward mask)^T, or with dY itself pruned (SDGP)
     WU  dW = X^T dY with everything dense, straight through to the master weights
 
-SR-STE prunes only the forward weights: its BP takes the same pruned weights, whose groups lie along
-the axis that BP does not contract, so hardware gains nothing there. Its dW adds lambda (1 - m) W.
+SR-STE prunes only the forward weights. Its BP takes the same pruned weights, as in its authors'
+code, where autograd differentiates the product that FF computed; their groups lie along the axis
+that BP does not contract, so hardware gains nothing there. `dense_backward` takes the dense weights
+instead, as `exact_train.py` does. Its dW adds lambda (1 - m) W.
 
 Needs the extra `train` (PyTorch). Sources: those of `pruning.py`.
 """
@@ -50,6 +52,7 @@ class Sparsity:
         method: a key of `pruning.METHODS`.
         pattern: N kept of M.
         nested: take the backward mask from the weights that the forward mask keeps.
+        dense_backward: where the method prunes FF but not BP, let BP take the dense weights.
         decay: lambda of the SR-STE term; None takes the method's (2e-4 for sr_ste, else 0).
         schedule: how pruned weights fade: `none` (zero at once), `linear`, `exponential`
             (W (m + (1 - m) v), `pruning.decay_factor`) or `stepwise` (`pruning.stepwise_pattern`).
@@ -62,6 +65,7 @@ class Sparsity:
     method: str = "dense"
     pattern: NMPattern = _DEFAULT
     nested: bool = False
+    dense_backward: bool = False
     decay: float | None = None
     schedule: str = "none"
     rate: float = 0.0
@@ -172,12 +176,13 @@ class Pruner:
         if method.forward:
             ff = forward_mask(w, pattern)
             pruned = self._pruned(w, ff)
-            # with no backward mask BP takes what FF took: the gradient of FF's own product
-            stages = Stages(pruned, pruned, kept=ff, decay=self.sparsity.sr_ste)
+            bp = w if self.sparsity.dense_backward else pruned
+            stages = Stages(pruned, bp, kept=ff, decay=self.sparsity.sr_ste)
         if backward and method.backward == "weights":
             nested = ff if self.sparsity.nested else None
-            bp = backward_mask(w, pattern, nested=nested)
-            stages = replace(stages, backward=self._pruned(w, bp))
+            stages = replace(
+                stages, backward=self._pruned(w, backward_mask(w, pattern, nested=nested))
+            )
         elif method.backward == "gradients":
             stages = replace(stages, gradient=pattern)
         return stages

@@ -146,6 +146,15 @@ def test_the_decay_term_is_an_option_of_every_method_with_forward_masks():
     assert (stages.kept.numpy() == pruning.forward_mask(w.numpy(), NMPattern(2, 8))).all()
 
 
+def test_sr_ste_differentiates_the_pruned_product_unless_told_otherwise():
+    w = torch.from_numpy(weights((8, 8)))
+    stages = Pruner(Sparsity(method="sr_ste")).stages(w, backward=True)
+    assert (stages.backward == stages.forward).all()
+    assert (stages.forward != w).any()
+    stages = Pruner(Sparsity(method="sr_ste", dense_backward=True)).stages(w, backward=True)
+    assert (stages.backward == w).all()
+
+
 @pytest.mark.parametrize(("schedule", "faded"), [("linear", 0.7), ("exponential", math.exp(-0.3))])
 def test_decaying_masks_fade_pruned_weights_in_both_directions(schedule, faded):
     pattern = NMPattern(2, 4)
