@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["BlockReport", "SynthReport", "default_blocks", "synth", "synth_table", "target_names"]
 
 _DEFAULT_BLOCKS = ("uspe", "stce", "sore", "wuve")
+_ARRIVALS = 24
+"""Registers listed, so that the stages of a pipeline can be compared."""
 
 
 @dataclass(kw_only=True)
@@ -33,6 +35,7 @@ class BlockReport:
         fmax_mhz: after routing; None if there is none.
         fmax_note: why not.
         critical_path: the path that limits it: registers, nanoseconds, cells passed.
+        arrivals_ns: until the last bit of a register arrives, the latest registers first.
         transistors: static CMOS transistors of the gates alone (target generic).
         memory_bits: bits of memories that are not mapped to cells (target generic).
         seconds_synthesis, seconds_place_and_route: when they were made.
@@ -48,6 +51,7 @@ class BlockReport:
     fmax_mhz: float | None = None
     fmax_note: str = ""
     critical_path: dict[str, Any] | None = None
+    arrivals_ns: dict[str, float] = field(default_factory=dict)
     transistors: int | None = None
     memory_bits: int = 0
     placed: dict[str, list[int]] = field(default_factory=dict)
@@ -188,7 +192,7 @@ def _fill(
     _copy(folder, entry.block, netlist.folder, ("stat.json", "yosys.log"))
     full = _too_large(entry, target)
     if not target.routed:
-        entry.fmax_note = "not available: no place and route for this target"
+        entry.fmax_note = "not available"
     elif full:
         entry.fmax_note = full
     else:
@@ -219,6 +223,8 @@ def _take_netlist(entry: BlockReport, netlist: Netlist, target: Target) -> None:
 def _take_placement(entry: BlockReport, placement: Placement) -> None:
     entry.fmax_mhz = placement.fmax_hz / 1e6
     entry.critical_path = asdict(placement.path)
+    latest = list(placement.arrivals.items())[:_ARRIVALS]
+    entry.arrivals_ns = {name: round(ns, 3) for name, ns in latest}
     entry.placed = {kind: list(pair) for kind, pair in placement.used.items() if pair[0]}
     entry.harness = {"lut": placement.harness_luts, "ff": placement.harness_flip_flops}
     entry.seconds_place_and_route = placement.seconds

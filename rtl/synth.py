@@ -30,7 +30,7 @@ from hwsim.errors import UserError
 from hwsim.rtl.harness import register_ports
 from hwsim.rtl.simulator import cache_dir
 from hwsim.rtl.targets import Target
-from hwsim.rtl.timing import CriticalPath, slowest_path
+from hwsim.rtl.timing import CriticalPath, arrivals, slowest_path
 
 __all__ = [
     "Netlist",
@@ -41,7 +41,7 @@ __all__ = [
     "tool_versions",
 ]
 
-_REVISION = 1
+_REVISION = 2
 """Part of the cache's key: raise it when the recipe outside the scripts changes."""
 
 _YOSYS = (
@@ -90,6 +90,7 @@ class Placement:
     Attributes:
         fmax_hz: the highest clock frequency after routing.
         path: the path that limits it.
+        arrivals: nanoseconds until the last bit of a register arrives, the latest registers first.
         used: nextpnr's utilisation by cell type, harness included: (used, available).
         harness_luts, harness_flip_flops: the harness's share of that.
         seconds: what nextpnr took.
@@ -99,6 +100,7 @@ class Placement:
 
     fmax_hz: float
     path: CriticalPath
+    arrivals: Mapping[str, float]
     used: Mapping[str, tuple[int, int]]
     harness_luts: int
     harness_flip_flops: int
@@ -187,6 +189,7 @@ def place_and_route(
             # Names relative to the scratch folder: the tool's sandbox hides /tmp.
             arguments = [
                 *options, "--json", "harness.json", "--report", "report.json",
+                "--detailed-timing-report",
                 "--threads", "1", "--timing-allow-fail", "--quiet", "--log", "nextpnr.log",
             ]  # fmt: skip
             seconds = _call("place and route", _NEXTPNR, arguments, work, "nextpnr.err", timeout_s)
@@ -198,6 +201,7 @@ def place_and_route(
     return Placement(
         fmax_hz=path.fmax_hz,
         path=path,
+        arrivals=arrivals(report),
         used={k: (v["used"], v["available"]) for k, v in report["utilization"].items()},
         harness_luts=luts,
         harness_flip_flops=flip_flops,

@@ -9,10 +9,12 @@ from typing import Any
 
 from hwsim.rtl.harness import CLOCK
 
-__all__ = ["CriticalPath", "slowest_path"]
+__all__ = ["CriticalPath", "arrivals", "slowest_path"]
 
 _REGISTER = re.compile(r"_(TRELLIS_FF|DP16KD|MULT18X18D|TRELLIS_DPR16X4)_.*$")
 """What Yosys adds to a net's name when it names the cell that drives it."""
+
+_BIT = re.compile(r"\[\d+\]$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +64,24 @@ def slowest_path(report: Mapping[str, Any]) -> CriticalPath:
         routing_ns=routing,
         levels=sum(part["type"] == "logic" for part in segments),
     )
+
+
+def arrivals(report: Mapping[str, Any]) -> dict[str, float]:
+    """When the last bit of each register arrives, in ns from the clock edge, latest first.
+
+    Args:
+        report: of `nextpnr --report --detailed-timing-report`.
+
+    Returns:
+        Nanoseconds, setup left out, by the register's name without its bit.
+    """
+    latest: dict[str, float] = {}
+    for net in report["detailed_net_timings"]:
+        for end in net["endpoints"]:
+            if _is_clock(net["event"]) and _is_clock(end["event"]):
+                name = _BIT.sub("", _register(end["cell"]))
+                latest[name] = max(latest.get(name, 0.0), end["delay"][-1])
+    return dict(sorted(latest.items(), key=lambda item: -item[1]))
 
 
 def _is_clock(event: str) -> bool:
