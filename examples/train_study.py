@@ -293,8 +293,10 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
                   label=label, **look)  # fmt: skip
         tested = [i for i in range(len(epochs)) if curves[0][i][2] is not None]
         means = [100 * statistics.mean(c[i][2] for c in curves) for i in tested]
-        right.plot([epochs[i] for i in tested], means, **look)
+        right.plot([epochs[i] for i in tested], means, marker=".", **look)
     left.set(xlabel="epochs", ylabel="training loss", yscale="log")
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     right.set(xlabel="epochs", ylabel="test accuracy, %")
     figure.legend(loc="outside right center", fontsize="small", frameon=False)
     figure.suptitle(f"{TITLES[results[0]['network']]} on Fashion-MNIST, mean over seeds")
