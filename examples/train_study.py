@@ -226,7 +226,8 @@ def section(network: str, results: Sequence[dict[str, Any]]) -> str:
         cells = [method, pattern or "-", ", ".join(map(str, sorted(runs))), *mean_spread(points)]
         cells += mean_spread(losses) if method != "dense" else ["-", "-"]
         lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join([*lines, "", verdict(results, dense)])
+    image = f"![learning curves, {TITLES[network]}](images/training_{network}.png)"
+    return "\n".join([*lines, "", verdict(results, dense), "", image])
 
 
 def verdict(results: Sequence[dict[str, Any]], dense: dict[int, float]) -> str:
