@@ -118,7 +118,7 @@ def _activation(graph: TrainingGraph, node: Node) -> None:
     elif not bits:
         graph.keep(node.inputs[0])
     bits *= out in graph.learned
-    graph.keep_bits(node.name, bits * elements)
+    graph.keep_bits(f"{node.name}.mask", bits * elements)
     if handle is None:
         _emit(graph, node, elements, elements, write_bits=bits * elements)
         return
@@ -162,7 +162,7 @@ def _pass(graph: TrainingGraph, node: Node) -> None:
     elif node.op == "MaxPool":
         window = prod(attr_ints(node, "kernel_shape", ()))
         write = (window - 1).bit_length() * elements * graph.needs_gradient(node.outputs[0])
-        graph.keep_bits(node.name, write)
+        graph.keep_bits(f"{node.name}.mask", write)
     _emit(graph, node, taken, steps, write_bits=write)
 
 

@@ -54,7 +54,7 @@ class TrainingGraph:
     Attributes:
         network: what is trained.
         work: items in the order in which they run.
-        kept: bits that stay in DRAM from FF to BP or WU, by tensor or node.
+        kept: bits that stay in DRAM from FF to BP or WU, by tensor, or node and `.mask`.
         gemms: forward products by node.
         open: tensors on which more can be done on the way out: the item that writes them, and
             whether that is a pass (not a product).
@@ -84,8 +84,10 @@ class TrainingGraph:
             data = [name for name in node.inputs if name]
             if any(name in found or self.is_trained(name) for name in data):
                 found.update(node.outputs)
-            if renames(node) and data and self.size(data[0]) == self.size(node.outputs[0]):
-                self._root[node.outputs[0]] = self.name(data[0])
+            old = data[0] if renames(node) and data else ""
+            data_only = old and old not in self.network.parameters
+            if data_only and self.size(old) == self.size(node.outputs[0]):  # no Expand that repeats
+                self._root[node.outputs[0]] = self.name(old)
         return found
 
     # tensors ------------------------------------------------------------------------------------

@@ -30,8 +30,16 @@ PARTS = ("issue", "array_idle", "stall_dram", "fill", "drain")
 SMALL = ["buffers.input_bytes=4096", "buffers.weight_bytes=4096", "buffers.output_bytes=2048"]
 
 
+PIPELINES = [
+    (),  # an adder and a multiplier of one step
+    ("adder_latency=4", "interleave=4", "multiplier_latency=2"),
+    ("adder_latency=3", "interleave=2"),
+]
+
+
 def sat(*overrides):
-    return load_config("sat", ["rows=4", "cols=4", "psum_depth=8", *overrides])
+    one_step = ["adder_latency=1", "multiplier_latency=1", "interleave=1"]
+    return load_config("sat", ["rows=4", "cols=4", "psum_depth=8", *one_step, *overrides])
 
 
 gemms = st.builds(
@@ -132,18 +140,19 @@ def test_more_bandwidth_or_less_latency_is_never_slower(work, config):
     assert run_layer(work, wide).cycles <= run_layer(work, fixed).cycles
 
 
+@pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("mode", [OS, WS])
 @given(m=st.integers(1, 40), n=st.integers(1, 20), k=st.integers(1, 60))
-def test_a_layer_that_fits_takes_the_array_s_own_cycles(mode, m, n, k):
+def test_a_layer_that_fits_takes_the_array_s_own_cycles(pipeline, mode, m, n, k):
     """With memory out of the way the engine says what the stepped array does."""
     config = sat(
         f"dataflow={'os' if mode == OS else 'ws'}", "dram.bytes_per_cycle=null",
-        "dram.latency_cycles=0", "sparsity=2:4",
+        "dram.latency_cycles=0", "sparsity=2:4", *pipeline,
     )  # fmt: skip
     work = Gemm(layer="g", op="Gemm", m=m, n=n, k=k)
     r = run_layer(work, config)
     slots = k if k < 4 else ceil(k / 4) * 2
-    law = gemm_cycles(mode, m, n, slots, 4, 4, 8)
+    law = gemm_cycles(mode, m, n, slots, config.array)
     if r.tile[0] >= m and r.tile[1] >= n:
         assert r.cycles == max(law, r.issue + r.array_idle)
     else:  # tiles are jobs of their own: one descriptor, and for ws one first load, each
@@ -153,19 +162,20 @@ def test_a_layer_that_fits_takes_the_array_s_own_cycles(mode, m, n, k):
     streams = gemm_streams(
         rng.standard_normal((m, k)).astype(np.float16),
         compress(b, 2, 4) if k >= 4 else b,
-        FP16, mode=mode, rows=4, cols=4, group=4, psum_depth=8,
+        FP16, mode=mode, array=config.array,
     )  # fmt: skip
-    assert timeline(streams.jobs, rows=4, cols=4).cycles == law
+    assert timeline(streams.jobs, config.array).cycles == law
 
 
+@pytest.mark.parametrize("pipeline", PIPELINES)
 @pytest.mark.parametrize("mode", [OS, WS])
 @given(m=st.integers(1, 120), n=st.integers(1, 40), k=st.integers(1, 60))
-def test_a_tiled_layer_takes_the_cycles_of_its_jobs_on_the_stepped_array(mode, m, n, k):
+def test_a_tiled_layer_takes_the_cycles_of_its_jobs_on_the_stepped_array(pipeline, mode, m, n, k):
     """Every buffer tile is one or two jobs; the sequencer is stepped through all of them."""
     config = sat(
         f"dataflow={'os' if mode == OS else 'ws'}", "dram.bytes_per_cycle=null",
         "dram.latency_cycles=0", "sparsity=2:4", "buffers.input_bytes=4096",
-        "buffers.weight_bytes=1024", "buffers.output_bytes=1024",
+        "buffers.weight_bytes=1024", "buffers.output_bytes=1024", *pipeline,
     )  # fmt: skip
     r = run_layer(Gemm(layer="g", op="Gemm", m=m, n=n, k=k), config)
     tm, tn, tk = r.tile
@@ -178,11 +188,11 @@ def test_a_tiled_layer_takes_the_cycles_of_its_jobs_on_the_stepped_array(mode, m
         (mode, *job, 4)
         for height in heights
         for width in widths
-        for job in gemm_jobs(mode, height, width, slots, 4, 4, 8)
+        for job in gemm_jobs(mode, height, width, slots, config.array)
     ]
-    line = timeline(np.array(jobs), rows=4, cols=4)
+    line = timeline(np.array(jobs), config.array)
     idle_after_the_last = r.cycles - line.cycles  # results of a short ws fold leave early
-    assert idle_after_the_last == max(0, -tail_cycles(mode, jobs[-1][3], 4, 4))
+    assert idle_after_the_last == max(0, -tail_cycles(mode, jobs[-1][3], config.array))
     assert r.counters["sat.stce.job"] == len(jobs)
 
 
