@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from hwsim.block_cases import StreamGaps, selector_case, selector_words
+from hwsim.dataflows import sore
 from hwsim.dataflows.sore import (
     gather,
     rank_cycles,
@@ -162,6 +163,18 @@ def test_sizes_are_checked(selector):
     with pytest.raises(ValueError, match=r"got n_max=2, m=33"):
         selector(lanes=1, n_max=2, m=33)
     gc.collect()  # the refused components warn that they are unused: here, not in another test
+
+
+def test_the_kernels_do_the_same_without_the_compiler(monkeypatch):
+    beats = selector_beats(weights(3 * M + 2, 4), M, LANES)
+    gaps = {"gap_i": [0, 2], "gap_o": [9, 0, 20]}
+    compiled = [*select(beats, 2), topn_timeline(beats.lengths, **gaps).o_cycles]
+    for name in ("_select", "_topn"):
+        monkeypatch.setattr(
+            sore, name, getattr(getattr(sore, name), "py_func", getattr(sore, name))
+        )
+    plain = [*select(beats, 2), topn_timeline(beats.lengths, **gaps).o_cycles]
+    assert all((a == b).all() for a, b in zip(compiled, plain, strict=True))
 
 
 def test_the_simulator_checks_its_operands():

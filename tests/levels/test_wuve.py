@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from hwsim.block_cases import StreamGaps, Update, update_case
+from hwsim.dataflows import wuve
 from hwsim.dataflows.stream import pipeline_timeline
 from hwsim.dataflows.wuve import half_bits, update, update_cycles, update_depth
 from hwsim.models.update import UpdateRule, fp16_copy, momentum_update
@@ -147,6 +148,17 @@ def test_the_shortest_pipeline_in_rtl():
     cases = [update_case(any_bits(200, 5), lanes=1, **latency, gaps=StreamGaps(o=[0, 2, 1]))]
     done = run_block(*parts_verilog(wuve_parts(lanes=1, **latency)), cases)
     assert done[0].ok, done[0].detail
+
+
+def test_the_kernels_do_the_same_without_the_compiler(monkeypatch):
+    given = any_bits(300, 7)
+    parts = (given.w, given.v, given.gradient, given.keep, given.rule)
+    compiled = update(*parts)
+    for name in ("_update", "_half_bits"):
+        monkeypatch.setattr(
+            wuve, name, getattr(getattr(wuve, name), "py_func", getattr(wuve, name))
+        )
+    assert [a.tobytes() for a in update(*parts)] == [a.tobytes() for a in compiled]
 
 
 def test_half_bits_around_every_boundary():
