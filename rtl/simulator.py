@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,9 @@ _RUNTIME_OBJECTS = (
     "verilated_dpi.o",
     "verilated_vpi.o",
     "verilated_threads.o",
-    "verilator.o",
 )
+"""Not cocotb's verilator.o: it allocates the design's class, whose size depends on its ports."""
+
 _BUILD_ARGS = ("-Wno-fatal", "-O3", "--x-assign", "fast", "--no-assert")
 _ONE_FILE_BYTES = 400_000
 """Verilog up to this size is compiled as one C++ file: it saves the precompiled headers (4 s
@@ -146,7 +148,8 @@ def _compile(folder: Path, verilog: str, top: str, waves: bool) -> None:
     source = folder / f"{top}.v"
     source.write_text(verilog, encoding="utf-8")
     visible = folder / "visible.vlt"
-    visible.write_text(f'`verilator_config\npublic_flat_rw -module "{top}" -var "*"\n')
+    lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in _ports(verilog, top)]
+    visible.write_text("\n".join(["`verilator_config", *lines, ""]))
     shared = cache_dir() / "verilator" / f"runtime-{_runtime_key(waves)}"
     for name in _RUNTIME_OBJECTS:
         if (shared / name).exists():
@@ -171,6 +174,14 @@ def _compile(folder: Path, verilog: str, top: str, waves: bool) -> None:
     for path in folder.iterdir():  # 150 MB of precompiled headers and objects
         if path not in (source, log, folder / top):
             path.unlink()
+
+
+def _ports(verilog: str, top: str) -> list[str]:
+    """The top's ports; what no bench reads is left to Verilator's optimiser."""
+    header = re.search(rf"\bmodule\s+{re.escape(top)}\s*\((.*?)\)\s*;", verilog, re.DOTALL)
+    if header is None:
+        raise RuntimeError(f"there is no module {top} in the design")
+    return re.findall(r"(\w+)\s*(?:,|$)", header[1])
 
 
 def _share_runtime(folder: Path, shared: Path) -> None:
