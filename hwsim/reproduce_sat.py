@@ -229,9 +229,9 @@ def reproduce_sat(
     )
     count = 0
 
-    def measure(name: str, batch: int, machine: Accelerator, words: str) -> Step:
+    def measure(name: str, batch: int, machine: Accelerator, words: str, what: str = "") -> Step:
         nonlocal count
-        found = measure_step(name, batch, machine)
+        found = measure_step(name, batch, machine, what)
         count += 1
         progress(count, total, f"{words} {name}")
         return found
@@ -257,12 +257,8 @@ def reproduce_sat(
     for what in ASSUMPTIONS:
         ratios = []
         for name, (_, batch) in NETWORKS.items():
-            work = _assumed(_lowered(name, batch), what)
-            dense = summarise(run_training(work, replace(config, {"sparsity": "dense"})), config)
-            sparse = summarise(run_training(work, config), config)
-            count += 2
-            progress(count, total, f"{what} {name}")
-            ratios.append(dense.cycles / sparse.cycles)
+            dense = measure(name, batch, replace(config, {"sparsity": "dense"}), what, what)
+            ratios.append(dense.cycles / measure(name, batch, config, what, what).cycles)
         assumptions[what] = _mean(ratios)
     rows: list[dict[str, Any]] = []
     for what, value in points if sensitivity else ():
@@ -304,20 +300,24 @@ def varied(config: SatConfig, what: str, value: float) -> SatConfig:
     return found
 
 
-def measure_step(name: str, batch: int, config: Accelerator) -> Step:
+def measure_step(name: str, batch: int, config: Accelerator, assumption: str = "") -> Step:
     """Simulate one training step of a zoo network.
+
+    Args:
+        assumption: of `ASSUMPTIONS`; empty is the first.
 
     Raises:
         UserError: a layer does not fit the buffers.
     """
-    return summarise(run_training(_lowered(name, batch), config), config)
+    work = _assumed(_lowered(name, batch), assumption)
+    return summarise(run_training(work, config), config)
 
 
 def _assumed(work: Sequence[Work], what: str) -> list[Work]:
     """The work with element-wise passes at another cost, `ASSUMPTIONS`."""
     if what == "element_wise_free":
         return [item for item in work if not isinstance(item, Vector)]
-    if what == "element_wise_pipelined":
+    if what != "element_wise_serial":
         return list(work)
     return [
         dataclasses.replace(item, lane_steps=None) if isinstance(item, Vector) else item
