@@ -145,12 +145,26 @@ def verify(
     waves: Annotated[
         Path | None, typer.Option(metavar="FILE", help="With --case: write a VCD waveform.")
     ] = None,
+    blocks: Annotated[
+        bool, typer.Option("--blocks", help="The selectors, update engine and post unit instead.")
+    ] = False,
+    train: Annotated[
+        str | None,
+        typer.Option(metavar="NETWORK", help="Training steps of mlp or cnn in the RTL instead."),
+    ] = None,
+    steps: Annotated[int, typer.Option(help="With --train: training steps.")] = 3,
+    batch: Annotated[int, typer.Option(help="With --train: images a step.")] = 4,
     json: Json = False,
 ) -> None:
     """Run random cases through the RTL: values and cycles against the golden model."""
     from hwsim.config import load_config
     from hwsim.verify import verify as run
 
+    if train is not None or blocks:
+        _verify_more(
+            load_config(accelerator, overrides or ()), cases, seed, train, steps, batch, json
+        )
+        return
     if waves is not None and case is None:
         raise UserError("--waves needs --case: a waveform is written for one case")
     report = run(
@@ -287,6 +301,66 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def _verify_more(
+    config: Any, cases: int, seed: int, train: str | None, steps: int, batch: int, json: bool
+) -> None:
+    """The blocks around the array, or whole training steps."""
+    from dataclasses import asdict
+
+    def tell(message: str) -> None:
+        print(message, file=sys.stderr)
+
+    if train is not None:
+        from hwsim.verify_training import verify_training
+
+        report = verify_training(config, train, steps=steps, batch=batch, seed=seed, progress=tell)
+        if json:
+            _print_json(asdict(report))
+        elif report.ok:
+            print(
+                f"{report.steps} training steps of {report.network}: weights, momenta, masks and "
+                "cycles equal"
+            )
+            losses = ", ".join(f"{loss:.4f}" for loss in report.losses)
+            print(
+                f"{report.commands} commands, {report.cycles:,} RTL cycles, "
+                f"{report.values:,} words compared, losses {losses}"
+            )
+            print(f"build {report.seconds_build:.1f} s, run {report.seconds_run:.1f} s")
+        if not report.ok:
+            print(report.difference, file=sys.stderr)
+            raise typer.Exit(1)
+        return
+    from hwsim.verify_blocks import verify_blocks
+
+    outcomes = verify_blocks(config, cases, seed, tell)
+    passed = sum(o.ok for o in outcomes)
+    names = sorted({o.block for o in outcomes})
+    if json:
+        of = {name: [o for o in outcomes if o.block == name] for name in names}
+        _print_json(
+            {
+                "cases": len(outcomes),
+                "passed": passed,
+                "blocks": {
+                    name: {"cases": len(of[name]), "passed": sum(o.ok for o in of[name])}
+                    for name in names
+                },
+            }
+        )
+    else:
+        print(f"{passed} of {len(outcomes)} cases: values and cycles equal")
+        for name in names:
+            cycles = sum(o.rtl_cycles for o in outcomes if o.block == name)
+            print(
+                f"  {name}: {sum(o.block == name for o in outcomes)} cases, {cycles:,} RTL cycles"
+            )
+    for outcome in [o for o in outcomes if not o.ok][:10]:
+        print(f"{outcome.block}: {outcome.case}\n  {outcome.detail}", file=sys.stderr)
+    if passed != len(outcomes):
+        raise typer.Exit(1)
 
 
 def _sizes(entries: list[str]) -> dict[str, int]:

@@ -6,7 +6,7 @@ cycle in which the beats that the step needs are there and the result register h
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -181,15 +181,14 @@ class Sequencer(wiring.Component):
                         m.next = "WS"
 
             with m.State("WS"):
+                begun = step >= load_delay if load_delay else Const(1)
                 m.d.comb += [
                     self.act.eq(step < job.length),
                     self.act_index.eq(step),
                     self.accumulate.eq(fold != 0),
                     self.final.eq(last_fold),
                     self.swap.eq(step == 0),
-                    self.load.eq(
-                        (step >= load_delay) & (step < load_delay + rows) & ~(last_fold & last_tile)
-                    ),
+                    self.load.eq(begun & (step < load_delay + rows) & ~(last_fold & last_tile)),
                     self.load_index.eq(step - load_delay),
                     self.need_a.eq(self.act),
                     self.need_b.eq(self.load),

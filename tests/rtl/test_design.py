@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from amaranth.hdl import Const, Module
 
 import hwsim.rtl
 from hwsim import verify as verification
 from hwsim.config import load_config
 from hwsim.errors import UserError
+from hwsim.models.array import ArrayShape
 from hwsim.models.formats import FP16
+from hwsim.models.nm import NMPattern
 from hwsim.rtl import verilog as verilog_room
-from hwsim.rtl.pe import ProcessingElement
+from hwsim.rtl.arithmetic import adder_pipeline
+from hwsim.rtl.engine import TrainingEngine
 from hwsim.rtl.simulator import build, lint
-from hwsim.rtl.stce import SparseArray
 from hwsim.rtl.verilog import generate_verilog, ports, top_name
 from hwsim.verify_cases import designs, make_case
 
@@ -77,7 +81,10 @@ def test_a_fault_in_the_rtl_is_found_and_located(monkeypatch):
     assert report.passed == 0
     assert report.failures[0].what.startswith("cycle ")
     assert "expected" in report.failures[0].what
-    assert report.failures[0].config == "rows=2 cols=2 group=8 psum_depth=512 format=int8"
+    assert report.failures[0].config == (
+        "rows=2 cols=2 group=8 psum_depth=512 format=int8 "
+        "interleave=4 adder_latency=4 multiplier_latency=2"
+    )
 
 
 @pytest.mark.xdist_group("rtl-fault")
@@ -121,8 +128,15 @@ def test_cases_follow_from_the_seed():
         assert word in text
     shapes = designs(config, 7)
     assert shapes[0] == config
-    assert shapes[1].group_size == 16
-    assert shapes[2].psum_depth == 4
+    assert shapes[1].array == replace(
+        config.array,
+        interleave=shapes[1].interleave,
+        adder_latency=shapes[1].adder_latency,
+        multiplier_latency=shapes[1].multiplier_latency,
+    )
+    assert shapes[2].group_size == 16
+    assert shapes[3].psum_depth == 4
+    assert len({(s.interleave, s.adder_latency) for s in shapes}) > 2
 
 
 def test_builds_are_reused(tmp_path, monkeypatch):
@@ -146,10 +160,13 @@ def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
 
 @pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_components_check_their_arguments():
-    with pytest.raises(ValueError, match="group >= 1 must hold, but got 0"):
-        ProcessingElement(FP16, 0)
-    with pytest.raises(ValueError, match="rows >= 1 must hold, but got 0"):
-        SparseArray(FP16, rows=0, cols=1, group=1, psum_depth=2)
+    for latency in ("adder_latency", "multiplier_latency"):
+        with pytest.raises(ValueError, match=f"{latency} >= 1 must hold, but got 0"):
+            ArrayShape(rows=1, cols=1, **{latency: 0})
     with pytest.raises(ValueError, match="psum_depth >= 2 must hold, but got 1"):
-        SparseArray(FP16, rows=1, cols=1, group=1, psum_depth=1)
+        ArrayShape(rows=1, cols=1, psum_depth=1)
+    with pytest.raises(ValueError, match="latency >= 1 must hold, but got 0"):
+        adder_pipeline(Module(), Const(1), FP16, 0)
+    with pytest.raises(ValueError, match="the group must be the pattern's M, but got 4 and 2:8"):
+        TrainingEngine(ArrayShape(rows=1, cols=1, group=4), NMPattern(2, 8), 1, 1)
     gc.collect()  # the refused components warn that they are unused: here, not in another test
