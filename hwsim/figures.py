@@ -230,7 +230,9 @@ def _legend_below(axes: Axes, rows: int, columns: int) -> None:
 def _name_rows(axes: Axes, rows: Sequence[dict[str, Any]]) -> None:
     step = -(-len(rows) // _LABEL_ROWS) or 1
     places = range(0, len(rows), step)
-    axes.set_yticks(list(places), [rows[p]["layer"][-34:] for p in places], fontsize=7)
+    several = len({row["stage"] for row in rows}) > 1  # a training step
+    names = [row["layer"][-34:] + f"  {row['stage']}" * several for row in rows]
+    axes.set_yticks(list(places), [names[p] for p in places], fontsize=7)
     axes.invert_yaxis()
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(True, axis="x", alpha=0.3)

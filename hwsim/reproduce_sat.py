@@ -60,7 +60,7 @@ SENSITIVITY: dict[str, tuple[str, Sequence[float]]] = {
     "dram": ("DRAM bandwidth, bytes a cycle", (12, 24, 48, 96, 192, 384, 768)),
     "array": ("rows and columns, with a vector lane a column", (8, 16, 32, 64, 128)),
     "batch": ("images of a batch", (1, 4, 16, 64, 256, 1024)),
-    "buffers": ("on-chip buffers, MiB in all", (0.75, 1.5, 3, 6, 12, 24)),
+    "buffers": ("on-chip buffers, MiB in all", (0.1875, 0.375, 0.75, 1.5, 3, 6, 12)),
     "adder_latency": ("adder latency, steps, interleave as in the preset", (1, 2, 4, 6, 8)),
     "interleave": ("interleave, adder latency as in the preset", (1, 2, 4, 8)),
     "vector_lanes": ("vector lanes", (8, 16, 32, 64, 128)),
@@ -86,7 +86,8 @@ class Study:
         steps: by network and pattern, `dense` among them.
         ablation: average speedups and slowdowns by what is switched off.
         assumptions: average speedups by what element-wise passes are taken to cost.
-        sensitivity: rows of (what, value, network or `average`, speedup), empty if not asked for.
+        sensitivity: rows of (varied, value, average speedup, step: cycles an image of the 2:8 step
+            over those of the preset, each network's speedup); empty if not asked for.
     """
 
     config: SatConfig
@@ -262,15 +263,15 @@ def reproduce_sat(
         assumptions[what] = _mean(ratios)
     rows: list[dict[str, Any]] = []
     for what, value in points if sensitivity else ():
-        machine, speedups = varied(config, what, value), {}
+        machine, speedups, times = varied(config, what, value), {}, []
         for name, (_, batch) in NETWORKS.items():
             images = int(value) if what == "batch" else batch
             dense = measure(name, images, replace(machine, {"sparsity": "dense"}), what)
             sparse = measure(name, images, machine, what)
             speedups[name] = dense.cycles / sparse.cycles
-        rows.append(
-            {"varied": what, "value": value, "average": _mean(list(speedups.values()))} | speedups
-        )
+            times.append(sparse.cycles / images / (steps[name]["2:8"].cycles / batch))
+        row = {"varied": what, "value": value, "average": _mean(list(speedups.values()))}
+        rows.append(row | {"step": _mean(times)} | speedups)
     return Study(
         config=config, steps=steps, ablation=ablation, assumptions=assumptions, sensitivity=rows
     )

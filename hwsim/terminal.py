@@ -82,6 +82,13 @@ def result_table(result: Result) -> None:
         f"{summary['utilization_dense']:.1%} of the dense-equivalent peak",
         highlight=False,
     )
+    if "stage_cycles" in summary:
+        parts = ", ".join(
+            f"{stage} {cycles / summary['cycles']:.1%}"
+            for stage, cycles in summary["stage_cycles"].items()
+        )
+        kept = summary["kept_bytes"] / 1e6
+        console.print(f"{parts}; {kept:,.1f} MB kept for the backward pass", highlight=False)
     if fused:
         console.print(f"{fused} element-wise layers are fused and take no cycles", highlight=False)
     if host:
@@ -96,7 +103,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         shape = f"{row['count']} of {shape}"
     moved = row["dram_read_bytes"] + row["dram_write_bytes"]
     return [
-        row["layer"],
+        row["layer"] if row["stage"] == "FF" else f"{row['layer']} {row['stage']}",
         row["op"],
         shape,
         row["dataflow"],
