@@ -126,12 +126,20 @@ def generate(
     accelerator: Accel,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Write files here.")],
     overrides: Overrides = None,
+    training: Annotated[
+        bool,
+        typer.Option(
+            "--training",
+            help="The whole training engine: array, selectors, update engine, sequencer.",
+        ),
+    ] = False,
 ) -> None:
     """Write Verilog, constraints, lint waivers, the configuration and a manifest."""
     from hwsim.config import load_config
     from hwsim.design import write_design
 
-    for path in write_design(load_config(accelerator, overrides or ()), out):
+    config = load_config(accelerator, overrides or ())
+    for path in write_design(config, out, training=training):
         print(path)
 
 

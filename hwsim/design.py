@@ -14,40 +14,40 @@ from hwsim.files import make_folder, write_text
 __all__ = ["manifest", "write_design"]
 
 
-def write_design(config: Accelerator, folder: str | Path) -> list[Path]:
-    """Write the design into `folder` and return the files.
+def write_design(config: Accelerator, folder: str | Path, *, training: bool = False) -> list[Path]:
+    """Write the array, or the whole training engine, into `folder` and return the files.
 
     Raises:
         UserError: there is no RTL for this kind, or the folder cannot be written.
     """
     from hwsim.rtl.verilog import generate_verilog, top_name
 
-    verilog = generate_verilog(config)
+    verilog = generate_verilog(config, training=training)
     path = make_folder(folder)
-    top = top_name(config)
+    top = top_name(config, training=training)
     texts = {
         f"{top}.v": verilog,
         f"{top}.sdc": _constraints(config),
         "lint.vlt": (resources.files("hwsim.rtl") / "lint.vlt").read_text(encoding="utf-8"),
         "config.yaml": dump_config(config),
-        "manifest.json": json.dumps(manifest(config, verilog), indent=2) + "\n",
+        "manifest.json": json.dumps(manifest(config, verilog, training=training), indent=2) + "\n",
     }
     for name, text in texts.items():
         write_text(path / name, text)
     return [path / name for name in texts]
 
 
-def manifest(config: Accelerator, verilog: str) -> dict[str, Any]:
+def manifest(config: Accelerator, verilog: str, *, training: bool = False) -> dict[str, Any]:
     """What a build script needs to know of a design: version, configuration, ports, hash."""
     import hwsim
     from hwsim.rtl.verilog import ports, top_name
 
     return {
         "version": hwsim.__version__,
-        "top": top_name(config),
+        "top": top_name(config, training=training),
         "clock": {"port": "clk", "hz": config.clock_hz},
         "reset": {"port": "rst", "active": "high", "synchronous": True},
-        "ports": ports(config),
+        "ports": ports(config, training=training),
         "sha256": hashlib.sha256(verilog.encode()).hexdigest(),
         "config": config.model_dump(),
     }

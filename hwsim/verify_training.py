@@ -226,11 +226,11 @@ def run_rtl(
 
 
 def _build(engine: EngineShape) -> Any:
-    from hwsim.rtl.engine import ENGINE_TOP, engine_parts
+    from hwsim.rtl.engine import ENGINE_TOP, training_parts
     from hwsim.rtl.simulator import build
     from hwsim.rtl.verilog import component_verilog
 
-    parts = engine_parts(engine.array, engine.pattern, engine.update_lanes, engine.select_lanes)
+    parts = training_parts(engine.array, engine.pattern, engine.update_lanes, engine.select_lanes)
     verilog = component_verilog({name: make() for name, make in parts.items()})
     return build(verilog, ENGINE_TOP)
 

@@ -30,8 +30,14 @@ from hwsim.models.post import PostMode
 from hwsim.rtl.pe import ProcessingElement
 from hwsim.rtl.post import POST_LANE, PostLane, PostUnit
 from hwsim.rtl.sequencer import job_layout
-from hwsim.rtl.sore import SORE_LANE, TopNLane, TopNSelector, selection_layout
-from hwsim.rtl.stce import PE_MODULE, SparseArray
+from hwsim.rtl.sore import (
+    SORE_LANE,
+    TopNLane,
+    TopNSelector,
+    selection_layout,
+    weights_layout,
+)
+from hwsim.rtl.stce import PE_MODULE, SparseArray, array_members
 from hwsim.rtl.wuve import (
     SCALARS,
     WUVE_LANE,
@@ -41,7 +47,14 @@ from hwsim.rtl.wuve import (
     update_out_layout,
 )
 
-__all__ = ["BEAT_BITS", "ENGINE_TOP", "TrainingEngine", "command_layout", "engine_parts"]
+__all__ = [
+    "BEAT_BITS",
+    "ENGINE_TOP",
+    "TrainingEngine",
+    "command_layout",
+    "engine_members",
+    "training_parts",
+]
 
 ENGINE_TOP = "sat_engine"
 """Name of the engine's top module."""
@@ -68,7 +81,7 @@ def command_layout() -> data.StructLayout:
     )
 
 
-def engine_parts(
+def training_parts(
     array: ArrayShape, pattern: NMPattern, update_lanes: int, select_lanes: int
 ) -> dict[str, Callable[[], wiring.Component]]:
     """What makes each component of the engine, by module name; the top is the last."""
@@ -82,6 +95,26 @@ def engine_parts(
         SORE_LANE: lambda: TopNLane(n_max=pattern.n, m=pattern.m),
         WUVE_LANE: lambda: UpdateLane(**latency),
         ENGINE_TOP: lambda: TrainingEngine(array, pattern, update_lanes, select_lanes),
+    }
+
+
+def engine_members(
+    array: ArrayShape, pattern: NMPattern, update_lanes: int, select_lanes: int
+) -> dict[str, Member]:
+    """The ports of a `TrainingEngine`."""
+    operands = array_members(FP16, array)
+    selection = data.ArrayLayout(selection_layout(pattern.n, pattern.m), select_lanes)
+    return {
+        "command": In(stream.Signature(command_layout())),
+        "a": operands["a"],
+        "b": operands["b"],
+        "gate": In(stream.Signature(array.cols)),
+        "z": Out(stream.Signature(data.ArrayLayout(32, array.cols))),
+        "update": In(stream.Signature(data.ArrayLayout(update_in_layout(), update_lanes))),
+        "updated": Out(stream.Signature(data.ArrayLayout(update_out_layout(), update_lanes))),
+        "select": In(stream.Signature(weights_layout(select_lanes))),
+        "selected": Out(stream.Signature(selection)),
+        **{name: In(32) for name in SCALARS},
     }
 
 
@@ -124,27 +157,7 @@ class TrainingEngine(wiring.Component):
             adder_latency=array.adder_latency,
         )
         self.selector = TopNSelector(lanes=select_lanes, n_max=pattern.n, m=pattern.m)
-        members: dict[str, Member] = {
-            "command": In(stream.Signature(command_layout())),
-            "gate": In(stream.Signature(array.cols)),
-            "z": Out(stream.Signature(data.ArrayLayout(32, array.cols))),
-            "update": In(stream.Signature(data.ArrayLayout(update_in_layout(), update_lanes))),
-            "updated": Out(stream.Signature(data.ArrayLayout(update_out_layout(), update_lanes))),
-            "selected": Out(
-                stream.Signature(
-                    data.ArrayLayout(selection_layout(pattern.n, pattern.m), select_lanes)
-                )
-            ),
-            **{name: In(32) for name in SCALARS},
-        }
-        for port, unit, theirs in (
-            ("a", self.stce, "a"),
-            ("b", self.stce, "b"),
-            ("select", self.selector, "i"),
-        ):
-            payload = unit.signature.members[theirs].signature.members["payload"].shape
-            members[port] = In(stream.Signature(payload))
-        super().__init__(members)
+        super().__init__(engine_members(array, pattern, update_lanes, select_lanes))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

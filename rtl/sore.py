@@ -40,6 +40,7 @@ __all__ = [
     "TopNLane",
     "TopNSelector",
     "selection_layout",
+    "weights_layout",
 ]
 
 SORE_LANE = "sore_lane"
@@ -66,6 +67,11 @@ def selection_layout(n_max: int, m: int) -> data.StructLayout:
             "mask": m,
         }
     )
+
+
+def weights_layout(lanes: int) -> data.StructLayout:
+    """What the streaming selector takes: a weight a lane, `last` closes a group short of M."""
+    return data.StructLayout({"weight": data.ArrayLayout(_BITS, lanes), "last": 1})
 
 
 class TopNLane(wiring.Component):
@@ -253,8 +259,7 @@ class TopNSelector(wiring.Component):
         _check(lanes, n_max, m)
         self.lanes = lanes
         self.m = m
-        weights = data.StructLayout({"weight": data.ArrayLayout(_BITS, lanes), "last": 1})
-        super().__init__(_members(lanes, n_max, m, weights))
+        super().__init__(_members(lanes, n_max, m, weights_layout(lanes)))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

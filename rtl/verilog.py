@@ -15,26 +15,59 @@ from amaranth.lib import wiring
 
 from hwsim.config import Accelerator, SatConfig
 from hwsim.errors import UserError
+from hwsim.models.array import ArrayShape
+from hwsim.models.nm import NMPattern
+from hwsim.rtl.engine import ENGINE_TOP, engine_members, training_parts
 from hwsim.rtl.pe import ProcessingElement
 from hwsim.rtl.stce import PE_MODULE, SparseArray, array_members
 
-__all__ = ["component_verilog", "engine_parts", "generate_verilog", "ports", "top_name"]
+__all__ = [
+    "component_verilog",
+    "engine_parts",
+    "generate_verilog",
+    "ports",
+    "top_name",
+    "training_engine_parts",
+]
 
 
-def top_name(config: Accelerator) -> str:
+def top_name(config: Accelerator, *, training: bool = False) -> str:
     """Name of the top module of a configuration's RTL."""
-    return f"{config.kind}_top"
+    return ENGINE_TOP if training else f"{config.kind}_top"
 
 
-def generate_verilog(config: Accelerator) -> str:
-    """Verilog of the whole engine of a configuration; the top module is `top_name(config)`.
+def generate_verilog(config: Accelerator, *, training: bool = False) -> str:
+    """Verilog of a configuration's array, or of its training engine.
+
+    The top module is `top_name(config, training=training)`.
 
     Raises:
-        UserError: there is no RTL for this kind of accelerator.
+        UserError: there is no RTL for this kind of accelerator, or no training engine for this
+            format or sparsity.
     """
-    return _header(config) + component_verilog(
-        {name: make() for name, make in engine_parts(config).items()}
-    )
+    parts = training_engine_parts(config) if training else engine_parts(config)
+    return _header(config) + component_verilog({name: make() for name, make in parts.items()})
+
+
+def training_engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component]]:
+    """What makes each component of the training engine, by module name: its top last.
+
+    Raises:
+        UserError: as `generate_verilog`.
+    """
+    return training_parts(*_training_sizes(config))
+
+
+def _training_sizes(config: Accelerator) -> tuple[ArrayShape, NMPattern, int, int]:
+    sat = _with_rtl(config)
+    if sat.format != "fp16":
+        raise UserError(f"format: the training engine is FP16, but got {sat.format}")
+    if sat.pattern.m != sat.group_size:
+        raise UserError(
+            f"sparsity: the training engine needs an N:M pattern whose M is the group, but got "
+            f"{sat.sparsity} and group={sat.group_size}"
+        )
+    return sat.array, sat.pattern, sat.wuve_lanes, sat.sore_lanes
 
 
 def engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component]]:
@@ -50,22 +83,25 @@ def engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component
     }
 
 
-def ports(config: Accelerator) -> dict[str, dict[str, int | str]]:
-    """The top's stream ports: direction, width of the payload in bits.
+def ports(config: Accelerator, *, training: bool = False) -> dict[str, dict[str, int | str]]:
+    """The top's ports: direction, width in bits, of the payload where it is a stream.
 
     Raises:
         UserError: there is no RTL for this kind of accelerator.
     """
-    config = _with_rtl(config)
+    sat = _with_rtl(config)
     found: dict[str, dict[str, int | str]] = {}
-    members = array_members(config.number, config.array)
+    if training:
+        members = engine_members(*_training_sizes(sat))
+    else:
+        members = array_members(sat.number, sat.array)
     for name, member in members.items():
+        side = "output" if member.flow is wiring.Out else "input"
         if member.is_signature:
             width = Shape.cast(member.signature.members["payload"].shape).width
-            side = "output" if member.flow is wiring.Out else "input"
             found[name] = {"direction": side, "payload_bits": width}
         else:
-            found[name] = {"direction": "output", "bits": Shape.cast(member.shape).width}
+            found[name] = {"direction": side, "bits": Shape.cast(member.shape).width}
     return found
 
 

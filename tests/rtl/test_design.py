@@ -42,6 +42,20 @@ def test_lint_is_clean_with_the_waivers(overrides):
     assert lint(text, top_name(config), WAIVERS) == ""
 
 
+def test_lint_of_the_training_engine_is_clean():
+    config = load_config("sat", ["rows=2", "cols=2", "sore_lanes=2", "wuve_lanes=1"])
+    text = generate_verilog(config, training=True)
+    assert lint(text, top_name(config, training=True), WAIVERS) == ""
+    found = ports(config, training=True)
+    assert found["select"] == {"direction": "input", "payload_bits": 2 * 16 + 1}
+    assert found["updated"] == {"direction": "output", "payload_bits": 32 + 32 + 16}
+    assert found["rate"] == {"direction": "input", "bits": 32}
+    with pytest.raises(UserError, match="the training engine is FP16, but got int8"):
+        generate_verilog(load_config("sat", ["format=int8"]), training=True)
+    with pytest.raises(UserError, match="but got dense and group=8"):
+        generate_verilog(load_config("sat", ["sparsity=dense"]), training=True)
+
+
 def test_lint_still_sees_real_faults():
     text = generate_verilog(load_config("sat", ["rows=1", "cols=1"]))
     broken = text.replace("  assign idle = ", "  assign nothing = ", 1)
