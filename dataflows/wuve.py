@@ -19,10 +19,16 @@ from hwsim.models.update import UpdateRule
 __all__ = ["half_bits", "update", "update_cycles", "update_depth"]
 
 _CAST_STEPS = 1
+_FP32_STEPS = 2  # hwsim.rtl.wuve.FP32_STEPS
 
 
 def update_depth(multiplier_latency: int, adder_latency: int) -> int:
     """Steps from a weight to its update: two multiplications, three additions, the cast.
+
+    Args:
+        multiplier_latency: of the array's FP16 multiplier; the FP32 ones take two steps more, as
+            their product is rounded and may be subnormal.
+        adder_latency: of an FP32 addition.
 
     Raises:
         ValueError: a latency below 1.
@@ -33,7 +39,7 @@ def update_depth(multiplier_latency: int, adder_latency: int) -> int:
     ):
         if value < 1:
             raise ValueError(f"{name} >= 1 must hold, but got {value}")
-    return 2 * multiplier_latency + 3 * adder_latency + _CAST_STEPS
+    return 2 * (multiplier_latency + _FP32_STEPS) + 3 * adder_latency + _CAST_STEPS
 
 
 def update_cycles(weights: int, lanes: int, multiplier_latency: int, adder_latency: int) -> int:

@@ -23,7 +23,7 @@ from hwsim.models.update import UpdateRule
 __all__ = ["random_gaps", "random_post", "random_selection", "random_update"]
 
 _BEATS = 60
-"""Beats of a case at most: several times the depth of the deepest pipeline, which is 33."""
+"""Beats of a case at most: several times the depth of the deepest pipeline, which is 37."""
 
 
 def random_gaps(rng: Generator, longest: int = 4) -> StreamGaps:

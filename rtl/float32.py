@@ -119,7 +119,7 @@ def fp32_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = Non
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
     with m.Elif(zero_3):
         m.d.comb += out.eq(Cat(Const(0, 31), sign_3))
-    with m.Elif(inf_3 | (rounded[23:] >= 0xFF)):
+    with m.Elif(inf_3 | rounded[31] | rounded[23:31].all()):
         m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), sign_3))
     with m.Else():
         m.d.comb += out.eq(Cat(rounded[:31], sign_3))

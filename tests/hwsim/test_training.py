@@ -143,7 +143,7 @@ def test_update_and_selection_take_their_engines_cycles():
     )
     config = sat("wuve_lanes=8", "sore_lanes=8", "dram.bytes_per_cycle=null")
     wuve, sore = run_training([item], config)
-    assert wuve.cycles == update_cycles(19205, 8, 2, 4) == ceil(19205 / 8) + 2 * 2 + 3 * 4 + 1
+    assert wuve.cycles == update_cycles(19205, 8, 2, 4) == ceil(19205 / 8) + 2 * (2 + 2) + 3 * 4 + 1
     busy = topn_cycles(np.array([200 * 12])) + topn_cycles(np.array([96 * 25]))
     assert sore.counters["sat.sore.busy"] == busy == 2400 + 2400 + 4
     assert sore.cycles == busy - wuve.cycles

@@ -169,10 +169,10 @@ def test_half_bits_around_every_boundary():
 
 
 def test_depth_is_the_sum_of_the_stages():
-    assert update_depth(1, 1) == 6
-    assert update_depth(2, 3) == 14
+    assert update_depth(1, 1) == 10
+    assert update_depth(2, 3) == 18
     assert update_cycles(0, 4, 2, 3) == 0
-    assert update_cycles(9, 4, 2, 3) == 3 + 14
+    assert update_cycles(9, 4, 2, 3) == 3 + 18
     with pytest.raises(ValueError, match=r"adder_latency >= 1 must hold, but got 0"):
         update_depth(1, 0)
 
