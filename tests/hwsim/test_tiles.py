@@ -97,7 +97,9 @@ def test_the_memory_named_is_the_one_that_is_too_small(flow, field):
 
 def test_auto_takes_the_dataflow_that_fits():
     # 32 columns of 512 partial sums of 4 bytes are 65536 bytes; os needs 32 x 32 of them
-    config = load_config("sat", ["buffers.output_bytes=8192", "psum_depth=512", "cols=32"])
+    config = load_config(
+        "sat", ["buffers.output_bytes=8192", "psum_depth=512", "cols=32", "interleave=1"]
+    )
     work = gemm(4096, 64, 512)
     each = {f: run_layer(work, replace(config, {"dataflow": f})) for f in ("os", "ws")}
     best = run_layer(work, config)
