@@ -191,7 +191,8 @@ def _normalise(m: Module, value: Value) -> tuple[Value, Value]:
     A value of 0 moves as far as the steps go.
     """
     width = len(value)
-    here, steps = value, []
+    here: Value = value
+    steps: list[Value] = []
     for bit in reversed(range((width - 1).bit_length())):
         amount = 1 << bit
         empty = Signal(name=f"up_empty{bit}")
