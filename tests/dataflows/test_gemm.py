@@ -119,6 +119,7 @@ def test_kernels_run_without_the_compiler():
         "import numpy as np\n"
         "from hwsim.dataflows import gemm, stce_sim, stce_feed, systolic\n"
         "from hwsim.models import gemm as golden\n"
+        "from hwsim.models.array import ArrayShape\n"
         "from hwsim.models.formats import FP16\n"
         "from hwsim.models.nm import compress\n"
         "rng = np.random.default_rng(0)\n"
@@ -132,10 +133,10 @@ def test_kernels_run_without_the_compiler():
         "    assert (z == want).all()\n"
         "    assert counts == systolic.counts(flow, 5, 4, 6, 3, 2)\n"
         "for mode in (0, 1):\n"
-        "    s = stce_feed.gemm_streams(a, b, FP16, mode=mode, rows=2, cols=3, group=8,\n"
-        "                               psum_depth=4)\n"
-        "    assert (s.gather(stce_sim.values(s, FP16)) == want).all()\n"
-        "    assert stce_sim.timeline(s.jobs, rows=2, cols=3).cycles > 0\n"
+        "    array = ArrayShape(rows=2, cols=3, group=8, interleave=2, adder_latency=3)\n"
+        "    s = stce_feed.gemm_streams(a, b, FP16, mode=mode, array=array)\n"
+        "    assert (s.gather(stce_sim.values(s, FP16, array)) == want).all()\n"
+        "    assert stce_sim.timeline(s.jobs, array).cycles > 0\n"
     )
     code += (
         "from hwsim.models.formats import INT8\n"
