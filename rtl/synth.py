@@ -44,6 +44,9 @@ __all__ = [
 _REVISION = 2
 """Part of the cache's key: raise it when the recipe outside the scripts changes."""
 
+_DIE_WITH_PARENT = "import ctypes, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9)\n"
+"""Run first by a tool's process, so that a killed command leaves none behind (PR_SET_PDEATHSIG)."""
+
 _YOSYS = (
     "import sys; from pyosys import libyosys as yosys; "
     "yosys.run_pass('script ' + sys.argv[1], yosys.Design())"
@@ -222,7 +225,7 @@ def _call(
     started = time.perf_counter()
     with (work / log).open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
+            [sys.executable, "-c", _DIE_WITH_PARENT + program, *arguments],
             cwd=work,
             env=environment,
             stdin=subprocess.DEVNULL,

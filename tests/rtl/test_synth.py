@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 import time
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +127,40 @@ def test_a_tool_that_fails_says_why_and_leaves_nothing(cache):
     with pytest.raises(ToolFailure, match=r"^synthesis was stopped after 0\.05 s$"):
         synthesise(TINY, "tiny", TARGETS["ecp5"], timeout_s=0.05)
     assert list(cache.iterdir()) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
+def test_a_killed_command_leaves_no_tool_behind(cache, tmp_path):
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "wait.py").write_text(
+        "from hwsim.rtl import synth; from pathlib import Path\n"
+        "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(600)'\n"
+        "synth._call('waiting', code, [], Path('.'), 'log', 600)\n"
+    )
+    parent = subprocess.Popen([sys.executable, "wait.py"], cwd=work)
+    try:
+        child = _eventually(lambda: (work / "log").exists() and (work / "log").read_text().strip())
+        assert Path(f"/proc/{child}").exists()
+    finally:
+        parent.kill()
+        parent.wait()
+    assert _eventually(lambda: not _alive(int(child)))
+
+
+def _alive(process):
+    try:
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def _eventually(what, seconds=30):
+    end = time.monotonic() + seconds
+    while not (found := what()) and time.monotonic() < end:
+        time.sleep(0.05)
+    return found
 
 
 def test_a_missing_tool_is_named_with_its_extra(monkeypatch):
