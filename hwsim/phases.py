@@ -192,8 +192,9 @@ def search(
     tm and tn go through the unit tile times powers of two and the whole axis. k stays whole where
     it fits; a chunked k streams through one unit tile of outputs, whose sums stay in the array.
     Where a weight-stationary unit tile does not fit, its m is halved until one does or it is no
-    taller than the array. Returns tm = 0 if nothing fits, with the memory that is too small for
-    the smallest tile (0 input, 1 weight, 2 output) in tn.
+    taller than the array; an output-stationary one gives up interleaved column tiles. Returns
+    tm = 0 if nothing fits, with the memory that is too small for the smallest tile (0 input,
+    1 weight, 2 output) in tn.
 
     Args:
         halves: half of the input, weight and output buffer, bytes.
@@ -201,30 +202,35 @@ def search(
         step_k: what a chunk of k is a multiple of.
         plain: as in `layer_phases`.
     """
-    start_m = min(unit_m, m)
+    start_m, start_n = min(unit_m, m), min(unit_n, n)
     while True:
         best = _search_from(
-            start_m, m, n, k, count, shared, geometry, array, dram, size, accumulator, halves,
-            unit_m, unit_n, step_k, plain,
+            start_m, start_n, m, n, k, count, shared, geometry, array, dram, size, accumulator,
+            halves, unit_m, unit_n, step_k, plain,
         )  # fmt: skip
-        if best[0] or array[0] != WS or start_m <= array[1]:
+        if best[0]:
             return best
-        start_m = max(array[1], start_m // 2)
+        if array[0] == WS and start_m > array[1]:
+            start_m = max(array[1], start_m // 2)
+        elif array[0] == OS and start_n > array[2]:
+            start_n = max(array[2], start_n // 2)
+        else:
+            return best
 
 
 @njit(cache=True)
 def _search_from(
-    start_m, m, n, k, count, shared, geometry, array, dram, size, accumulator, halves, unit_m,
-    unit_n, step_k, plain
+    start_m, start_n, m, n, k, count, shared, geometry, array, dram, size, accumulator, halves,
+    unit_m, unit_n, step_k, plain
 ):  # fmt: skip  # pragma: no cover - compiled
-    """`search` over the tiles of at least `start_m` rows."""
+    """`search` over the tiles of at least `start_m` rows and `start_n` columns."""
     best = np.zeros(4, np.int64)
     limit, chosen_cycles, chosen_traffic = -1, -1, -1
     blocker = -1  # of the first, smallest tile
     for second in range(2):
         tm = start_m
         while True:
-            tn = min(unit_n, n)
+            tn = start_n
             whole_k = _a_fits(geometry, m, k, tm, k, size, halves[0])
             while True:
                 tk, blocked = _fitting_k(
