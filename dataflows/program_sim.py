@@ -141,7 +141,8 @@ def _update(command: Command, program: Program, memory: NDArray[np.uint32]) -> N
     given = memory[command.operands["update"]].reshape(len(command.results), -1, 4)
     w, v, gradient = (np.ascontiguousarray(given[..., i]).view(np.float32) for i in range(3))
     found = update(w, v, gradient, given[..., 3] != 0, program.recipe.update_rule)
-    words = [found[0].view(np.uint32), found[1].view(np.uint32), found[2].view(np.uint16)]
+    copy = found[2].view(np.uint16).astype(np.uint32)
+    words = [found[0].view(np.uint32), found[1].view(np.uint32), copy]
     return np.stack(words, axis=2).reshape(command.results.shape)
 
 

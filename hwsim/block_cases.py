@@ -187,7 +187,8 @@ def update_case(
     # the spare lanes of the last beat update zeros that are not kept
     zero = np.zeros(-w.size % lanes, np.float32)
     spare = update(zero, zero, zero, zero != 0, rule)
-    results = [np.concatenate(pair) for pair in zip((w, v, copy), spare, strict=True)]
+    parts: list[tuple[NDArray, NDArray]] = list(zip((w, v, copy), spare, strict=True))
+    results = [np.concatenate(pair) for pair in parts]
     depth = update_depth(multiplier_latency, adder_latency)
     fields = ("rate", "momentum", "decay", "pruned_decay", "scale")
     scalars = np.array([getattr(rule, name) for name in fields], np.float32).view(np.uint32)

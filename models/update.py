@@ -79,13 +79,13 @@ def momentum_update(
         raise ValueError(f"mask must be {w.shape}, but got {mask.shape}")
     f = np.float32
     kept = np.ones(w.shape, bool) if mask is None else mask
-    c = np.where(kept, f(rule.decay), f(rule.pruned_decay))
+    c: NDArray[np.float32] = np.where(kept, f(rule.decay), f(rule.pruned_decay))
     with np.errstate(all="ignore"):  # infinities and NaNs go through as in hardware
         g = gradient * f(rule.scale)
         g = g + c * w
-        v = f(rule.momentum) * v + g
-        w = w - f(rule.rate) * v
-    return FP16.finish(w), FP16.finish(v)
+        v_new = f(rule.momentum) * v + g
+        w_new = w - f(rule.rate) * v_new
+    return FP16.finish(w_new), FP16.finish(v_new)
 
 
 def fp16_copy(w: NDArray[np.float32]) -> NDArray[np.float16]:

@@ -20,83 +20,46 @@ from cocotb.triggers import RisingEdge
 from numpy.typing import NDArray
 
 from hwsim.models.exact_train import loss_gradient
+from hwsim.rtl.bench_stream import Sink, Source
 
 _CLOCK_NS = 10
 
 
-class _Source:
-    """Offers word i of what it was last given `gaps[i]` cycles after word i - 1 was taken."""
+class _Source(Source):
+    """A source that is given new words with every command."""
 
     def __init__(self, dut: Any, port: str) -> None:
-        self.payload = getattr(dut, f"{port}__payload")
-        self.valid = getattr(dut, f"{port}__valid")
-        self.ready = getattr(dut, f"{port}__ready")
-        self.valid.value = 0
-        self.offering = False
-        self.start([], [0])
+        super().__init__(dut, port, [], [0])
 
     def start(self, words: Sequence[int], gaps: Sequence[int]) -> None:
-        self.words, self.gaps = words, gaps
+        self.words, self.gaps = words, list(gaps)
         self.next, self.wait = 0, gaps[0]
 
-    def drive(self) -> None:
-        if self.offering or self.next == len(self.words):
-            return
-        if self.wait:
-            self.wait -= 1
-            return
-        self.payload.value = self.words[self.next]
-        self.valid.value = 1
-        self.offering = True
 
-    def sample(self) -> bool:
-        """Whether the word was taken at this edge."""
-        if not (self.offering and self.ready.value):
-            return False
-        self.next += 1
-        self.offering = False
-        self.valid.value = 0
-        self.wait = self.gaps[self.next % len(self.gaps)]
-        return True
-
-
-class _Sink:
-    """Takes the number of words it was last asked for, ready `gaps[i]` cycles after word i - 1."""
+class _Sink(Sink):
+    """A sink that takes as many words as it is asked for with every command."""
 
     def __init__(self, dut: Any, port: str) -> None:
-        self.payload = getattr(dut, f"{port}__payload")
-        self.valid = getattr(dut, f"{port}__valid")
-        self.ready = getattr(dut, f"{port}__ready")
-        self.ready.value = 0
-        self.open = False
-        self.start(0, [0])
+        super().__init__(dut, port, [0])
+        self.count = 0
 
     def start(self, count: int, gaps: Sequence[int]) -> None:
-        self.count, self.gaps, self.wait = count, gaps, gaps[0]
-        self.words: list[int] = []
-        self.cycles: list[int] = []
+        self.count, self.gaps, self.wait = count, list(gaps), gaps[0]
+        self.words, self.cycles = [], []
+
+    @property
+    def done(self) -> bool:
+        return len(self.words) == self.count
 
     def drive(self) -> None:
-        if self.open or len(self.words) == self.count:
-            return
-        if self.wait:
-            self.wait -= 1
-            return
-        self.ready.value = 1
-        self.open = True
+        if not self.done:
+            super().drive()
 
-    def sample(self, cycle: int) -> bool:
-        """Whether the last word was taken at this edge."""
-        if not (self.open and self.valid.value):
-            return False
-        self.words.append(int(self.payload.value))
-        self.cycles.append(cycle)
-        self.wait = self.gaps[len(self.words) % len(self.gaps)]
-        last = len(self.words) == self.count
-        if self.wait or last:
+    def sample(self, cycle: int) -> None:
+        super().sample(cycle)
+        if self.open and self.done:
             self.ready.value = 0
             self.open = False
-        return last
 
 
 @cocotb.test()
@@ -111,6 +74,7 @@ async def run_program(dut: Any) -> None:
     descriptors = _Source(dut, "command")
     sources = {port: _Source(dut, port) for port in case["sources"]}
     sinks = {port: _Sink(dut, port) for port in case["sinks"]}
+    ports: list[_Source | _Sink] = [descriptors, *sources.values(), *sinks.values()]
     dut.rst.value = 1
     edge = RisingEdge(dut.clk)
     await edge
@@ -119,12 +83,17 @@ async def run_program(dut: Any) -> None:
     descriptors.start([command["word"] for command in commands], case["gaps"])
     descriptors.drive()
 
-    images, accepted, results = [], [], []
+    images: list[NDArray[np.uint32]] = []
+    accepted: list[int] = []
+    results: list[list[int]] = []
     current: dict[str, Any] = {}
+    working: _Sink | None = None  # what the current command's results go to
     cycle = 0
     while len(results) < len(commands) and cycle < case["limit"]:
         await edge
-        if descriptors.sample():
+        taken = descriptors.next
+        descriptors.sample()
+        if descriptors.next != taken:
             current = commands[len(accepted)]
             accepted.append(cycle)
             for host in current["host"]:
@@ -135,18 +104,21 @@ async def run_program(dut: Any) -> None:
                     values = (values & 0x7FFF != 0).astype(np.uint32)
                 sources[port].start(_pack(values, widths), current["gaps"].get(port, [0]))
             port, where, _ = current["results"]
-            sinks[port].start(len(where), current["gaps"].get(port, [0]))
+            working = sinks[port]
+            working.start(len(where), current["gaps"].get(port, [0]))
         for source in sources.values():
             source.sample()
         for sink in sinks.values():
-            if sink.sample(cycle):
-                _, where, widths = current["results"]
-                memory[where] = _unpack(sink.words, widths)
-                memory[: case["constants"]] = np.arange(case["constants"])
-                results.append(sink.cycles)
-                if current["image"]:
-                    images.append(memory.copy())
-        for driven in (descriptors, *sources.values(), *sinks.values()):
+            sink.sample(cycle)
+        if working is not None and working.done:
+            _, where, widths = current["results"]
+            memory[where] = _unpack(working.words, widths)
+            memory[: case["constants"]] = np.arange(case["constants"])
+            results.append(working.cycles)
+            if current["image"]:
+                images.append(memory.copy())
+            working = None
+        for driven in ports:
             driven.drive()
         cycle += 1
     extra = 0  # nothing may come after the last result
@@ -183,6 +155,5 @@ def _unpack(words: Sequence[int], widths: Sequence[int]) -> NDArray[np.uint32]:
     size = -(-len(fields) // 8)
     raw = np.frombuffer(b"".join(w.to_bytes(size, "little") for w in words), np.uint8)
     planes = np.unpackbits(raw.reshape(-1, size), axis=1, bitorder="little")[:, : len(fields)]
-    values = np.zeros((len(words), len(widths)), np.uint32)
-    np.add.at(values, (slice(None), fields), planes.astype(np.uint32) << places)
-    return values
+    starts = np.cumsum(widths) - np.asarray(widths)
+    return np.bitwise_or.reduceat(planes.astype(np.uint32) << places, starts, axis=1)
