@@ -11,7 +11,7 @@ leaves is the canonical quiet NaN of `hwsim.models.formats`.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
 from hwsim.models.formats import CANONICAL_NAN_BITS, NumberFormat
 from hwsim.rtl.pipeline import Pipeline
@@ -21,14 +21,15 @@ __all__ = [
     "adder_pipeline",
     "fp16_multiply",
     "fp32_add",
+    "leading_zeros",
     "multiplier_pipeline",
     "multiply",
     "product_bits",
 ]
 
-_ADDER_CUTS = {1: (), 2: (2,), 3: (1, 3), 4: (1, 2, 3), 5: (0, 1, 2, 3), 6: (0, 1, 2, 3, 4)}
+_ADDER_CUTS = {1: (), 2: (2,), 3: (1, 3), 4: (1, 2, 4), 5: (0, 1, 2, 4), 6: (0, 1, 2, 3, 4)}
 """Boundaries of `fp32_add` that hold a register, by latency: 0 after the operands are ordered, 1
-after alignment, 2 after the sum, 3 after half of the normalisation, 4 before rounding."""
+after alignment, 2 after the sum, 3 after its leading zeros are counted, 4 before rounding."""
 
 _MULTIPLIER_CUTS = {1: (), 2: (1,), 3: (0, 1), 4: (0, 1, 2)}
 """Boundaries of `fp16_multiply` by latency: 0 after unpacking, 1 after the product of the
@@ -130,8 +131,9 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     swap = Signal(name="add_swap")
     big = Signal(32, name="add_big")
     small = Signal(32, name="add_small")
+    exponent_a = Signal(8, name="add_exponent_a")
+    exponent_b = Signal(8, name="add_exponent_b")
     exponent_big = Signal(8, name="add_exponent_big")
-    exponent_small = Signal(8, name="add_exponent_small")
     subtract = Signal(name="add_subtract")
     shift = Signal(8, name="add_shift")
     m.d.comb += [
@@ -139,10 +141,12 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
         big.eq(Mux(swap, b, a)),
         small.eq(Mux(swap, a, b)),
         # a subnormal has the scale of exponent 1 and no hidden bit
-        exponent_big.eq(Mux(big[23:31].any(), big[23:31], 1)),
-        exponent_small.eq(Mux(small[23:31].any(), small[23:31], 1)),
-        subtract.eq(big[31] ^ small[31]),
-        shift.eq(exponent_big - exponent_small),
+        exponent_a.eq(Mux(a[23:31].any(), a[23:31], 1)),
+        exponent_b.eq(Mux(b[23:31].any(), b[23:31], 1)),
+        exponent_big.eq(Mux(swap, exponent_b, exponent_a)),
+        subtract.eq(a[31] ^ b[31]),
+        # both differences beside the comparison, not behind it
+        shift.eq(Mux(swap, exponent_b - exponent_a, exponent_a - exponent_b)),
     ]
     special = Signal(name="add_special")
     nan = Signal(name="add_nan")
@@ -193,37 +197,20 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     ]
     total_1, exponent_0, flags = pipe.cut(total, exponent_0, flags)
 
-    # Bit 27 of the sum is a carry; otherwise move the leading one to bit 26, but never below the
-    # scale of a subnormal: by at most exponent - 1 places. Large steps first, half of them before
-    # the next boundary.
-    carry = total_1[27]
-    here: Value = total_1[:27]
-    room: Value = Signal(8, name="add_room")
-    m.d.comb += room.eq(exponent_0 - 1)
-    moved: Value = Const(0, 5)
-    for bit in (4, 3, 2, 1, 0):
-        amount = 1 << bit
-        step = Signal(name=f"add_step{bit}")
-        next_here = Signal(27, name=f"add_normal{bit}")
-        next_room = Signal(8, name=f"add_room{bit}")
-        next_moved = Signal(5, name=f"add_moved{bit}")
-        m.d.comb += [
-            step.eq(~here[27 - amount :].any() & (room >= amount)),
-            next_here.eq(Mux(step, here << amount, here)),
-            next_room.eq(Mux(step, room - amount, room)),
-            next_moved.eq(moved | Mux(step, amount, 0)),
-        ]
-        here, room, moved = next_here, next_room, next_moved
-        if bit == 3:
-            here, room, moved, carry, total_1, exponent_0, flags = pipe.cut(
-                here, room, moved, carry, total_1, exponent_0, flags
-            )
+    # Move the leading one to bit 27, but never below the scale of a subnormal: by no more places
+    # than the exponent. Bit 27 of the sum is a carry, so what is not moved has exponent + 1.
+    zeros = leading_zeros(total_1)
+    left = Signal(5, name="add_left")
+    m.d.comb += left.eq(Mux(zeros > exponent_0, exponent_0, zeros))
+    total_1, left_1, exponent_0, flags = pipe.cut(total_1, left, exponent_0, flags)
+    moved = Signal(28, name="add_moved")
     normal = Signal(27, name="add_normal")
     exponent = Signal(9, name="add_exponent")
-    with m.If(carry):
-        m.d.comb += [normal.eq(total_1[1:] | total_1[0]), exponent.eq(exponent_0 + 1)]
-    with m.Else():
-        m.d.comb += [normal.eq(here), exponent.eq(exponent_0 - moved)]
+    m.d.comb += [
+        moved.eq(total_1 << left_1),
+        normal.eq(moved[1:] | moved[0]),
+        exponent.eq(exponent_0 + 1 - left_1),
+    ]
     normal_1, exponent_1, flags = pipe.cut(normal, exponent, flags)
 
     # Exponent and fraction as one integer: a carry out of the fraction raises the exponent, and a
@@ -241,7 +228,7 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     out = Signal(32, name="add_out")
     with m.If(flags[0]):
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
-    with m.Elif(flags[1] | (rounded[23:].as_unsigned() >= 0xFF)):
+    with m.Elif(flags[1] | rounded[31] | rounded[23:31].all()):
         m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), flags[3]))
     with m.Elif(~normal_1.any()):
         m.d.comb += out.eq(Cat(Const(0, 31), flags[2]))
@@ -269,22 +256,27 @@ class _Fp16:
         ]
 
 
-def _normalise(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
-    """Leading zeros of `value` and `value` shifted left by them, by halving."""
+def leading_zeros(value: Value) -> Value:
+    """How many bits stand above the highest set one, by a tree; `len(value)` of zero where that is
+    not a power of two, else `len(value) - 1`."""
     width = len(value)
-    bits = (width - 1).bit_length()
-    zeros = Signal(bits, name=f"{name}_zeros")
-    here: Value = value
-    for bit in reversed(range(bits)):
-        amount = 1 << bit
-        if amount >= width:
-            continue
-        empty = Signal(name=f"{name}_empty{bit}")
-        moved = Signal(unsigned(width), name=f"{name}_moved{bit}")
-        m.d.comb += [
-            empty.eq(~here[width - amount :].any()),
-            moved.eq(Mux(empty, here << amount, here)),
-            zeros[bit].eq(empty),
-        ]
-        here = moved
-    return zeros, here
+    size = 1 << (width - 1).bit_length()
+    return _zeros(Cat(Const(1, size - width), value) if size > width else value)[1]
+
+
+def _zeros(value: Value) -> tuple[Value, Value]:
+    """(any bit is set, leading zeros) of a power-of-two wide value."""
+    if len(value) == 1:
+        return value, Const(0, 0)
+    half = len(value) // 2
+    high, zeros_high = _zeros(value[half:])
+    low, zeros_low = _zeros(value[:half])
+    return high | low, Cat(Mux(high, zeros_high, zeros_low), ~high)
+
+
+def _normalise(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
+    """Leading zeros of `value` and `value` shifted left by them."""
+    zeros = Signal((len(value) - 1).bit_length(), name=f"{name}_zeros")
+    moved = Signal(len(value), name=f"{name}_moved")
+    m.d.comb += [zeros.eq(leading_zeros(value)), moved.eq(value << zeros)]
+    return zeros, moved
