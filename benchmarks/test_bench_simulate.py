@@ -18,12 +18,14 @@ from hwsim.models.lowering import lower
 from hwsim.models.zoo import build
 
 COMMAND = ["simulate", "resnet18", "-a", "systolic", "-s", "dataflow=os", "--json"]
+TRAINING = ["simulate", "resnet50", "-a", "sat", "--phase", "training", "--batch", "256", "--json"]
+"""Target: 5 s."""
 
 
-def whole_process() -> int:
+def whole_process(command: list[str]) -> int:
     """Peak resident memory of the command, kilobytes."""
     process = subprocess.Popen(
-        [sys.executable, "-c", "from hwsim.cli import main; main()", *COMMAND],
+        [sys.executable, "-c", "from hwsim.cli import main; main()", *command],
         stdout=subprocess.DEVNULL,
     )
     _, status, usage = os.wait4(process.pid, 0)
@@ -32,9 +34,10 @@ def whole_process() -> int:
     return usage.ru_maxrss
 
 
-def test_whole_process(benchmark):
-    whole_process()  # compiled kernels are in their cache from here on
-    peak = benchmark.pedantic(whole_process, rounds=5)
+@pytest.mark.parametrize("command", [COMMAND, TRAINING], ids=["inference", "training"])
+def test_whole_process(benchmark, command):
+    whole_process(command)  # compiled kernels are in their cache from here on
+    peak = benchmark.pedantic(whole_process, args=(command,), rounds=5)
     benchmark.extra_info["peak_mb"] = peak / 1024
 
 

@@ -125,18 +125,19 @@ def evaluate(point: Point, phase: str, batch: int, seed: int) -> dict[str, Any]:
     """One point's outcome: its measures, or the sentence that says why there are none."""
     from hwsim.engine import run
     from hwsim.result import Result
+    from hwsim.training import run_training
 
     if point.config is None:
         return {"status": "failed", "error": point.error}
     try:
-        work = _work(point.workload, batch, seed)
+        work = _work(point.workload, phase, batch, seed)
         result = Result(
             workload=point.workload,
             config=point.config,
             phase=phase,
             batch=batch,
             seed=seed,
-            runs=tuple(run(work, point.config)),
+            runs=tuple((run_training if phase == "training" else run)(work, point.config)),
         )
     except UserError as error:
         return {"status": "failed", "error": str(error)}
@@ -204,13 +205,14 @@ def _pool(workers: int, spec: SweepSpec) -> Executor:
 
 
 @lru_cache(maxsize=64)
-def _work(workload: str, batch: int, seed: int) -> tuple[Work, ...]:
+def _work(workload: str, phase: str, batch: int, seed: int) -> tuple[Work, ...]:
     from hwsim.models.lowering import lower
+    from hwsim.models.lowering_training import lower_training
     from hwsim.workloads import load_network
 
     network = load_network(workload, batch=batch, seed=seed)
     try:
-        return tuple(lower(network))
+        return tuple((lower_training if phase == "training" else lower)(network))
     except ValueError as error:
         raise UserError(str(error)) from None
 

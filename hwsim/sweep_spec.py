@@ -30,7 +30,7 @@ class SweepSpec(BaseModel):
         workloads: zoo names or `.onnx` files; every point runs on each.
         parameters: values by dotted field path; their product is the grid.
         together: lists of fields that move in step instead, all with equally many values.
-        phase: `inference`, the only one that is modelled.
+        phase: `inference`, or `training` for one step.
         batch, seed: as for `hwsim simulate`.
     """
 
@@ -42,7 +42,7 @@ class SweepSpec(BaseModel):
         dict[str, Annotated[list[Value], Field(min_length=1)]], Field(min_length=1)
     ]
     together: list[Annotated[list[str], Field(min_length=2)]] = []
-    phase: Literal["inference"] = "inference"
+    phase: Literal["inference", "training"] = "inference"
     batch: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwsim.api import simulate
 from hwsim.errors import UserError
 from hwsim.pareto import pareto_front
 from hwsim.sweep_run import run_sweep, summarise
@@ -81,6 +82,19 @@ def test_a_point_that_breaks_a_rule_is_recorded_and_the_rest_runs(tmp_path):
     assert frame["status"].tolist() == ["failed", "done", "failed", "failed"]
     assert "half of it must hold" in frame["error"][0]
     assert "psum_depth must be a power of two, but got 100" in frame["error"][2]
+
+
+def test_training_steps_are_swept(tmp_path):
+    spec = {
+        "accelerator": "sat", "workloads": ["digits_cnn", "lstm"], "phase": "training", "batch": 4,
+        "parameters": {"pregeneration": [True, False], "method": ["bdwp"]},
+    }  # fmt: skip
+    frame = run_sweep(spec, tmp_path, workers=1)
+    trained, refused = frame[frame["workload"] == "digits_cnn"], frame[frame["workload"] == "lstm"]
+    each = [["pregeneration=true"], ["pregeneration=false"]]
+    steps = [simulate("digits_cnn", "sat", overrides=o, phase="training", batch=4) for o in each]
+    assert sorted(trained["cycles"]) == sorted(s.summary["cycles"] for s in steps)
+    assert refused["error"].str.startswith("training of recurrent layers is not modelled").all()
 
 
 def test_resume_runs_only_what_is_missing(tmp_path):
@@ -301,7 +315,7 @@ def test_keys_tell_apart_what_changes_a_result_and_nothing_else():
         ({"together": [["rows", "sparsity"]]}, "equally many values, but got 3 of rows, 2 of spar"),
         ({"together": [["rows", "group"]]}, "together: group is not among the parameters"),
         ({"together": [["rows", "cols"], ["cols", "rows"]]}, "together: cols is named twice"),
-        ({"phase": "training"}, "phase: input should be 'inference', but got 'training'"),
+        ({"phase": "sleep"}, "phase: input should be 'inference' or 'training', but got 'sleep'"),
         ({"batch": 0}, "batch: input should be greater than or equal to 1, but got 0"),
         ({"color": "red"}, "color: there is no such field; those here are accelerator"),
         ({"parameters": {"rows": list(range(1, 1001)), "cols": list(range(1, 1002))},

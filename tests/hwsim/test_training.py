@@ -241,6 +241,39 @@ def test_weight_gradients_in_both_orientations(gemm, tight, z_bits):
     assert run_layer(gemm, config).cycles == run_layer(gemm.turned(), config).cycles
 
 
+@given(gemm=weight_gradients(), dataflow=st.sampled_from(["os", "ws"]))
+def test_a_weight_gradient_s_tiles_fit_and_move_what_its_walk_says(gemm, dataflow):
+    """Every tile by its own bytes: operands fit half a buffer and are fetched when they change."""
+    config = small(f"dataflow={dataflow}", *TIGHT, "dram.burst_bytes=1")
+    run = run_layer(gemm, config)
+    g, (tm, tn, tk) = run.work, run.tile
+    geometry, half = geometry_array(g), config.buffers.input_bytes // 2
+    assert tm * tn * 4 <= config.buffers.output_bytes // 2
+    assert tk == g.k or (tn <= (16 if dataflow == "os" else 4) and tm <= (8, 4)[dataflow == "os"])
+    starts = [range(0, extent, by) for extent, by in ((g.m, tm), (g.n, tn), (g.k, tk))]
+    a, b = {}, {}
+    for k0 in starts[2]:
+        deep = min(tk, g.k - k0)
+        for m0 in starts[0]:
+            runs, amount = a_bytes(geometry, g.m, g.k, m0, min(g.m, m0 + tm), k0, deep, 2)
+            a[m0, k0] = runs * amount
+        for n0 in starts[1]:
+            runs, amount = b_bytes(geometry, g.n, g.k, n0, min(g.n, n0 + tn), k0, deep, 2, 0)
+            b[n0, k0] = runs * amount
+    assert max(*a.values(), *b.values(), 0) <= half
+    moved = []
+    for outer in (0, 1):  # m outside n, n outside m
+        total, held = 0, (None, None)
+        for i in starts[outer]:
+            for j in starts[1 - outer]:
+                m0, n0 = (i, j) if outer == 0 else (j, i)
+                for k0 in starts[2]:
+                    total += a[m0, k0] * (held[0] != (m0, k0)) + b[n0, k0] * (held[1] != (n0, k0))
+                    held = (m0, k0), (n0, k0)
+        moved.append(total * g.count)
+    assert run.dram_read_bytes in moved
+
+
 @given(gemm=weight_gradients(), data=st.data())
 def test_a_tile_costs_the_same_from_either_side(gemm, data):
     """A's tile of the product is B's tile of the turned one."""
