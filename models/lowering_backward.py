@@ -125,6 +125,8 @@ def _product(graph: TrainingGraph, node: Node) -> None:
             )
         )
     if not forward.weights:
+        if forward.conv is not None:
+            raise ValueError(f"training of convolution {forward.layer} needs constant weights")
         for name, gemm in zip(node.inputs[:2], activation_gradients(forward), strict=True):
             if graph.is_trained(name):
                 graph.add(replace(gemm, stage="WU"))

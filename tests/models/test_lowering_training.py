@@ -262,6 +262,13 @@ def test_what_cannot_be_trained_says_so():
         lower_training(build("lstm"))
     with pytest.raises(ValueError, match="training of convolution c needs one or two spatial axes"):
         input_gradient(Gemm(layer="c", op="Conv", m=8, n=4, k=27))
+    b = NetworkBuilder("n")
+    x = b.linear("fc", b.input("x", 4, 3), 3)
+    made = b.reshape("filters", b.linear("filter", x, 36), 4, 4, 3, 3)
+    image = b.reshape("image", b.linear("map", x, 100), 1, 4, 10, 10)
+    y = b.node("dynamic", "Conv", [image, made], (1, 4, 8, 8), kernel_shape=[3, 3])
+    with pytest.raises(ValueError, match="training of convolution dynamic needs constant weights"):
+        lower_training(b.finish(y))
 
 
 @given(m=st.integers(1, 2**31), k=st.integers(1, 2**20))
