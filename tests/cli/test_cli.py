@@ -43,6 +43,26 @@ def test_list():
     assert "resnet18" in hwsim("list").stdout
 
 
+def test_a_training_step_writes_the_contract_and_a_report(tmp_path):
+    out = tmp_path / "out"
+    done = hwsim("simulate", "digits_cnn", "-a", "sat", "--phase", "training", "--batch", "8",
+                 "-o", out, "--json")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout)
+    assert set(summary) >= KEYS | {"stage_cycles", "kept_bytes"}
+    assert (summary["phase"], summary["batch"]) == ("training", 8)
+    layers = pd.read_csv(out / "layers.csv")
+    assert layers["cycles"].sum() == summary["cycles"] == sum(summary["stage_cycles"].values())
+    assert set(layers["stage"]) == {"FF", "BP", "WU", "WUVE", "SORE"}
+    assert summary["kept_bytes"] > 0
+    done = hwsim("report", out)
+    assert done.returncode == 0, done.stderr
+    assert "WUVE" in (out / "report.html").read_text()
+    table = hwsim("simulate", "digits_cnn", "-a", "sat", "--phase", "training").stderr
+    assert "conv2 WU" in table
+    assert "kept for the backward pass" in table
+
+
 def test_simulate_writes_the_contract(tmp_path):
     out = tmp_path / "out"
     done = hwsim("simulate", "resnet9", "-a", "sat", "-s", "rows=16", "--batch", "2", "-o", out,
