@@ -26,6 +26,14 @@ def main(folder: Path) -> int:
         result = simulate("resnet18", "sat", overrides=[f"sparsity={sparsity}"])
         result.write(folder / f"resnet18-{sparsity.replace(':', '-')}")
         runs[sparsity] = result.summary
+    steps = {}
+    for sparsity in ("dense", "2:8"):
+        print(f"simulating a training step of ResNet-18, {sparsity} ...", flush=True)
+        result = simulate(
+            "resnet18", "sat", overrides=[f"sparsity={sparsity}"], phase="training", batch=64
+        )
+        result.write(folder / f"resnet18-training-{sparsity.replace(':', '-')}")
+        steps[sparsity] = result.summary["cycles"]
     simulated = time.perf_counter()
 
     config = load_config("sat", ["rows=8", "cols=8"])
@@ -53,6 +61,7 @@ def main(folder: Path) -> int:
         ]
         print(f"  {label:40}" + "".join(f"{cell:>14{form}}" for cell in cells))
     print(f"  {'speedup':40}{'':>14}{dense['cycles'] / sparse['cycles']:>13.2f}x")
+    print(f"a training step, batch 64, BDWP 2:8:   {steps['dense'] / steps['2:8']:>31.2f}x")
     print()
     lines = files[0].read_text(encoding="utf-8").count("\n")
     print(f"Verilog of an 8 x 8 array, FP16/FP32: {lines:,} lines in {files[0]}")

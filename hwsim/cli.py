@@ -70,7 +70,9 @@ def list_command(json: Json = False) -> None:
         print(f"  {name:14} {text}")
     print("accelerators (or a YAML file):")
     for name, kind in data["accelerators"].items():
-        what = "simulate, sweep, generate, verify" if kind in data["rtl"] else "simulate, sweep"
+        what = "simulate, sweep"
+        if kind in data["rtl"]:
+            what += ", generate, verify, synth"
         print(f"  {name:14} {what}")
 
 

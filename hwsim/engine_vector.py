@@ -15,8 +15,7 @@ __all__ = ["stream_cycles", "vector_run"]
 def vector_run(work: Vector, config: Accelerator) -> LayerRun:
     """A pass over whole tensors, one after the other; nothing of it overlaps with other layers.
 
-    The lanes take one operation a cycle each, or one element a cycle where the work says so
-    (`Vector.lane_steps`); what DRAM needs beyond that is `stall_dram`.
+    The lanes take one operation a cycle each; what DRAM needs beyond that is `stall_dram`.
     """
     lanes = config.vector_lanes
     if work.fused or not lanes:
@@ -25,7 +24,7 @@ def vector_run(work: Vector, config: Accelerator) -> LayerRun:
     size, burst = config.number.operand_bytes, config.dram.burst_bytes
     read = int(run_bytes(1, work.elements_in * size, burst) + _packed(work.read_bits, burst))
     written = int(run_bytes(1, work.elements_out * size, burst) + _packed(work.write_bits, burst))
-    issue = ceil((work.operations if work.lane_steps is None else work.lane_steps) / lanes)
+    issue = ceil(work.operations / lanes)
     stall = max(0, stream_cycles(read + written, config) - issue)
     counters = {
         "engine.vector_op": work.operations,

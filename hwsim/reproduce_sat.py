@@ -68,8 +68,8 @@ SENSITIVITY: dict[str, tuple[str, Sequence[float]]] = {
 """What is varied, and the values; the preset's is among them."""
 
 ASSUMPTIONS = {
+    "element_wise_serial": "a lane takes an operation a cycle, as in inference",
     "element_wise_pipelined": "a lane takes an element a cycle, whatever a pass computes on it",
-    "element_wise_serial": "a lane takes an operation a cycle, as the inference model assumes",
     "element_wise_free": "no element-wise passes",
 }
 """The choice that the result depends on most: what element-wise passes cost. The first is used."""
@@ -318,10 +318,12 @@ def _assumed(work: Sequence[Work], what: str) -> list[Work]:
     """The work with element-wise passes at another cost, `ASSUMPTIONS`."""
     if what == "element_wise_free":
         return [item for item in work if not isinstance(item, Vector)]
-    if what != "element_wise_serial":
+    if what != "element_wise_pipelined":
         return list(work)
     return [
-        dataclasses.replace(item, lane_steps=None) if isinstance(item, Vector) else item
+        dataclasses.replace(item, operations=item.lane_steps)
+        if isinstance(item, Vector) and item.lane_steps is not None
+        else item
         for item in work
     ]
 

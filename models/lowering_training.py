@@ -2,12 +2,12 @@
 
 A step is the forward pass in training mode (batch norm normalises with the statistics of the
 batch), the loss, then for every layer in reverse order BP (the gradient of its input), WU (the
-gradient of its weights) and the update. What element-wise work costs, decided before any result was
-looked at; the reasons are in docs/decisions/0010-training-phase.md:
+gradient of its weights) and the update. What element-wise work is; the reasons are in
+docs/decisions/0010-training-phase.md:
 
-- A lane is pipelined and takes one element a cycle, whatever a pass computes on it. A pass counts
-  the elements of its largest tensor once; what needs sums along a row first (softmax, layer norm)
-  counts them twice, and the row stays on chip in between.
+- A pass counts its arithmetic operations, a lane one a cycle, as in inference. `lane_steps` counts
+  the elements of its largest tensor once, twice where sums along a row come first (softmax, layer
+  norm; the row stays on chip): the cycles of a lane that does all operations in a pipeline.
 - What needs no sum over other elements and reads a map that is just leaving the array or another
   pass is done on the way out and costs its traffic only: bias, activation functions and their
   masks, adding gradients of a map with several readers, the sums of a batch norm both ways.

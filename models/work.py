@@ -108,8 +108,9 @@ class Vector:
         operations: arithmetic operations in all (a k x k pooling does k*k an output).
         fused: it can be done on the way out of the product before it (bias, batch-norm, ReLU) and
             then moves no data of its own.
-        lane_steps: elements that go through a pipelined lane, one a cycle, whatever is computed on
-            them; None takes one operation a lane and cycle.
+        lane_steps: elements that go through a lane, once or, where sums come first, twice: the
+            cycles of a lane that does all of a pass's operations in a pipeline; None where nobody
+            asks.
         read_bits, write_bits: moved beside the elements: masks, indices of pooling.
     """
 

@@ -360,7 +360,7 @@ def test_each_switch_makes_a_step_longer_where_it_can():
     assert cycles("pregeneration=false") > full
     assert min(os, cycles("dataflow=ws")) > full
     # without interleaving, an output-stationary array waits for its adder: L = 4
-    assert 3 * os < cycles("dataflow=os", "interleave=1") < 4.1 * os
+    assert 2.5 * os < cycles("dataflow=os", "interleave=1") < 4.1 * os  # element-wise passes too
 
 
 def test_an_onnx_network_trains(tmp_path):
@@ -401,7 +401,7 @@ def test_an_onnx_network_trains(tmp_path):
     assert sum(result.summary["stage_cycles"].values()) == result.summary["cycles"]
 
 
-def test_element_wise_passes_take_an_element_a_lane_and_cycle():
+def test_element_wise_passes_take_an_operation_a_lane_and_cycle():
     item = Vector(
         layer="v", stage="BP", op="LayerNormalization", elements_in=2000, elements_out=1000,
         operations=12000, lane_steps=2000, read_bits=1000,
@@ -409,7 +409,7 @@ def test_element_wise_passes_take_an_element_a_lane_and_cycle():
     run = run_layer(
         item, sat("vector_lanes=10", "dram.bytes_per_cycle=null", "dram.latency_cycles=0")
     )
-    assert (run.cycles, run.stall_dram) == (200, 0)
+    assert (run.cycles, run.stall_dram) == (1200, 0)
     assert run.counters["engine.vector_op"] == 12000
     assert run.dram_read_bytes == 63 * 64 + 128  # 4000 bytes of maps, 125 of masks
 
