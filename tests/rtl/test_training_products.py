@@ -7,6 +7,7 @@ dataflows; sums leave with the golden's bits, in the simulator's number of cycle
 from __future__ import annotations
 
 import pytest
+from trace_streams import trace_streams
 
 from hwsim.config import SatConfig, load_config
 from hwsim.dataflows.exact_train import FAST
@@ -16,7 +17,6 @@ from hwsim.models.exact_digits import NETWORKS
 from hwsim.models.exact_train import Recipe, Trace, initial_state, train_step
 from hwsim.models.formats import FP16
 from hwsim.models.nm import NMPattern
-from hwsim.trace_streams import trace_streams
 from hwsim.verify import run_products
 from hwsim.verify_cases import Product
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from trace_streams import choose_mode, product_streams, trace_streams
 
 from hwsim.config import load_config
 from hwsim.dataflows.exact_train import FAST
@@ -14,7 +15,6 @@ from hwsim.models.exact_digits import NETWORKS
 from hwsim.models.exact_train import Recipe, Trace, initial_state, train_step
 from hwsim.models.nm import NMPattern
 from hwsim.models.post import post
-from hwsim.trace_streams import choose_mode, product_streams, trace_streams
 
 
 def three_steps(name, method, pattern, batch=2):
