@@ -305,7 +305,7 @@ def test_a_register_in_a_path_raises_fmax(cache):
         ff = TARGETS["ecp5"].resources["ff"].count(found.cells)
         assert (placed.harness_flip_flops, placed.harness_luts) == (48 + 2 * 24, 24)
         assert placed.used["TRELLIS_FF"] == (ff + placed.harness_flip_flops, 83640)
-        assert placed.used["TRELLIS_IO"][0] == 3  # this block has no reset
+        assert placed.used["TRELLIS_IO"][0] == 4
         assert max(placed.arrivals.values()) <= placed.path.delay_ns + 1e-6
         speed[source] = placed.fmax_hz
         again = place_and_route(found, target, frequency_hz=200e6, seed=1, timeout_s=600)
