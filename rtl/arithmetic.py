@@ -265,9 +265,9 @@ def leading_zeros(value: Value) -> Value:
 
 
 def _zeros(value: Value) -> tuple[Value, Value]:
-    """(any bit is set, leading zeros) of a power-of-two wide value."""
-    if len(value) == 1:
-        return value, Const(0, 0)
+    """(any bit is set, leading zeros) of a value 2, 4, 8, ... bits wide."""
+    if len(value) == 2:
+        return value.any(), ~value[1]
     half = len(value) // 2
     high, zeros_high = _zeros(value[half:])
     low, zeros_low = _zeros(value[:half])
