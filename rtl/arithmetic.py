@@ -25,6 +25,7 @@ __all__ = [
     "multiplier_pipeline",
     "multiply",
     "product_bits",
+    "round_fp32",
 ]
 
 _ADDER_CUTS = {1: (), 2: (2,), 3: (1, 3), 4: (1, 2, 4), 5: (0, 1, 2, 4), 6: (0, 1, 2, 3, 4)}
@@ -213,28 +214,38 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     ]
     normal_1, exponent_1, flags = pipe.cut(normal, exponent, flags)
 
-    # Exponent and fraction as one integer: a carry out of the fraction raises the exponent, and a
-    # leading zero (a subnormal) makes the exponent field 0.
-    field = Signal(9, name="add_field")
-    packed = Signal(32, name="add_packed")
-    round_up = Signal(name="add_round_up")
-    rounded = Signal(32, name="add_rounded")
-    m.d.comb += [
-        field.eq(Mux(normal_1[26], exponent_1, 0)),
-        packed.eq(Cat(normal_1[3:26], field)),
-        round_up.eq(normal_1[2] & (normal_1[0] | normal_1[1] | normal_1[3])),
-        rounded.eq(packed + round_up),
-    ]
+    rounded, overflow = round_fp32(m, normal_1, exponent_1)
     out = Signal(32, name="add_out")
     with m.If(flags[0]):
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
-    with m.Elif(flags[1] | rounded[31] | rounded[23:31].all()):
+    with m.Elif(flags[1] | overflow):
         m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), flags[3]))
     with m.Elif(~normal_1.any()):
         m.d.comb += out.eq(Cat(Const(0, 31), flags[2]))
     with m.Else():
-        m.d.comb += out.eq(Cat(rounded[:31], flags[3]))
+        m.d.comb += out.eq(Cat(rounded, flags[3]))
     return pipe.result(out)
+
+
+def round_fp32(m: Module, normal: Value, exponent: Value) -> tuple[Value, Value]:
+    """A result's exponent and fraction, rounded to nearest even, 31 bits; whether it overflows.
+
+    Args:
+        normal: 27 bits: leading one, 23 of fraction, guard, round, sticky; no leading one is a
+            subnormal.
+        exponent: the field of a normal result, 9 bits.
+    """
+    # Exponent and fraction as one integer: a carry out of the fraction raises the exponent, and a
+    # leading zero (a subnormal) makes the exponent field 0.
+    field = Signal(9, name="round_field")
+    up = Signal(name="round_up")
+    rounded = Signal(32, name="rounded")
+    m.d.comb += [
+        field.eq(Mux(normal[26], exponent, 0)),
+        up.eq(normal[2] & (normal[0] | normal[1] | normal[3])),
+        rounded.eq(Cat(normal[3:26], field) + up),
+    ]
+    return rounded[:31], rounded[31] | rounded[23:31].all()
 
 
 class _Fp16:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from hwsim.models.formats import CANONICAL_NAN_BITS
+from hwsim.rtl.arithmetic import round_fp32
 from hwsim.rtl.pipeline import Pipeline
 
 __all__ = [
@@ -103,26 +104,17 @@ def fp32_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = Non
     shifted = _shift_down(m, normal_2, down_2)
     shifted_3, exponent_3, flags = pipe.cut(shifted, exponent_2, flags)
 
-    # Exponent and fraction as one integer: a carry out of the fraction raises the exponent, and a
-    # leading zero (a subnormal) makes the exponent field 0.
-    field = Signal(9, name="mul32_field")
-    round_up = Signal(name="mul32_round_up")
-    rounded = Signal(32, name="mul32_rounded")
-    m.d.comb += [
-        field.eq(Mux(shifted_3[26], exponent_3, 0)),
-        round_up.eq(shifted_3[2] & (shifted_3[0] | shifted_3[1] | shifted_3[3])),
-        rounded.eq(Cat(shifted_3[3:26], field) + round_up),
-    ]
+    rounded, overflow = round_fp32(m, shifted_3, exponent_3)
     nan_3, inf_3, zero_3, sign_3 = flags[0], flags[1], flags[2], flags[3]
     out = Signal(32, name="mul32_out")
     with m.If(nan_3):
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
     with m.Elif(zero_3):
         m.d.comb += out.eq(Cat(Const(0, 31), sign_3))
-    with m.Elif(inf_3 | rounded[31] | rounded[23:31].all()):
+    with m.Elif(inf_3 | overflow):
         m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), sign_3))
     with m.Else():
-        m.d.comb += out.eq(Cat(rounded[:31], sign_3))
+        m.d.comb += out.eq(Cat(rounded, sign_3))
     return pipe.result(out)
 
 

@@ -22,7 +22,6 @@ from amaranth.hdl import (
     ResetSignal,
     Signal,
     Value,
-    ValueLike,
 )
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
@@ -32,6 +31,7 @@ from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat
 from hwsim.rtl.pe import control_layout
 from hwsim.rtl.sequencer import Sequencer, job_layout
+from hwsim.rtl.stream import Delay
 
 __all__ = ["PE_MODULE", "SparseArray", "array_members"]
 
@@ -104,7 +104,7 @@ class SparseArray(wiring.Component):
             self.z.valid.eq(z_full),
             self.idle.eq(seq.idle & ~z_full),
         ]
-        delay = _Delay(m, en)
+        delay = Delay(m, en)
 
         # Stage 0: the beats of this step, held where a step brings none.
         groups = [
@@ -141,7 +141,7 @@ class SparseArray(wiring.Component):
             m.d.sync += [self.z.payload[c].eq(sums[c]) for c in range(cols)]
         return m
 
-    def _controls(self, m: Module, seq: Sequencer, delay: _Delay) -> tuple[list[Value], Signal]:
+    def _controls(self, m: Module, seq: Sequencer, delay: Delay) -> tuple[list[Value], Signal]:
         """Control of column 0 for each row, and whether the bottom row drains."""
         rows, hop, turns = self.array.rows, self.array.adder_latency, self.array.interleave
         adder = self.array.multiply_steps + 1  # steps to the adder's input, the beat's register in
@@ -181,7 +181,7 @@ class SparseArray(wiring.Component):
         return controls, draining
 
     def _partial_sums_in(
-        self, m: Module, seq: Sequencer, delay: _Delay, memories: list[Memory]
+        self, m: Module, seq: Sequencer, delay: Delay, memories: list[Memory]
     ) -> list[Value]:
         """What enters each column from above: the sum of the fold before, or zero."""
         adder = self.array.multiply_steps + 1  # as in `_controls`
@@ -195,7 +195,7 @@ class SparseArray(wiring.Component):
         return tops
 
     def _partial_sums_out(
-        self, m: Module, seq: Sequencer, delay: _Delay, memories: list[Memory], sums: list[Value]
+        self, m: Module, seq: Sequencer, delay: Delay, memories: list[Memory], sums: list[Value]
     ) -> None:
         """Sums that are not final go back to their column's memory."""
         steps, cols = self._column_steps, self.array.cols
@@ -221,7 +221,7 @@ class SparseArray(wiring.Component):
         self,
         m: Module,
         seq: Sequencer,
-        delay: _Delay,
+        delay: Delay,
         groups: list[Signal],
         pairs: list[Signal],
         controls: list[Value],
@@ -264,27 +264,3 @@ class SparseArray(wiring.Component):
                 right_group, right_control = group, control
                 down_pair[c], down_link[c] = pair, link
         return down_link
-
-
-class _Delay:
-    """Shift registers that advance with the array."""
-
-    def __init__(self, m: Module, en: Signal) -> None:
-        self.m = m
-        self.en = en
-
-    def __call__(self, value: ValueLike, steps: int, name: str) -> Value:
-        """`value` as it was `steps` steps ago."""
-        return self.taps(value, steps, 1, name)[0]
-
-    def taps(self, value: ValueLike, start: int, count: int, name: str) -> list[Value]:
-        """`value` as it was start, start + 1, ... start + count - 1 steps ago, from one chain."""
-        here = Value.cast(value)
-        chain = [here]
-        for i in range(start + count - 1):
-            register = Signal(len(here), name=f"{name}_d{i + 1}")
-            with self.m.If(self.en):
-                self.m.d.sync += register.eq(here)
-            here = register
-            chain.append(here)
-        return chain[start:]

@@ -11,7 +11,7 @@ from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, Value, ValueLike
 
-__all__ = ["delay", "lockstep"]
+__all__ = ["Delay", "delay", "lockstep"]
 
 
 def lockstep(m: Module, i: Any, o: Any, depth: int) -> Signal:
@@ -38,10 +38,28 @@ def lockstep(m: Module, i: Any, o: Any, depth: int) -> Signal:
 
 def delay(m: Module, en: Value, value: ValueLike, steps: int, name: str) -> Value:
     """`value` as it was `steps` steps ago."""
-    here = Value.cast(value)
-    for step in range(steps):
-        register = Signal(len(here), name=f"{name}_d{step + 1}")
-        with m.If(en):
-            m.d.sync += register.eq(here)
-        here = register
-    return here
+    return Delay(m, en)(value, steps, name)
+
+
+class Delay:
+    """Shift registers that advance with one enable."""
+
+    def __init__(self, m: Module, en: Value) -> None:
+        self.m = m
+        self.en = en
+
+    def __call__(self, value: ValueLike, steps: int, name: str) -> Value:
+        """`value` as it was `steps` steps ago."""
+        return self.taps(value, steps, 1, name)[0]
+
+    def taps(self, value: ValueLike, start: int, count: int, name: str) -> list[Value]:
+        """`value` as it was start, start + 1, ... start + count - 1 steps ago, from one chain."""
+        here = Value.cast(value)
+        chain = [here]
+        for i in range(start + count - 1):
+            register = Signal(len(here), name=f"{name}_d{i + 1}")
+            with self.m.If(self.en):
+                self.m.d.sync += register.eq(here)
+            here = register
+            chain.append(here)
+        return chain[start:]
