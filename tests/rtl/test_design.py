@@ -164,6 +164,14 @@ def test_builds_are_reused(tmp_path, monkeypatch):
         build("module broken(", "broken")
 
 
+def test_a_bench_that_fails_says_why(tmp_path, monkeypatch):
+    module = "module mute(input clk, input rst); endmodule"
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("HWSIM_CASES", raising=False)
+    with pytest.raises(RuntimeError, match=r"bench_function failed:(.|\n)*HWSIM_"):
+        build(module, "mute").run("hwsim.rtl.bench_function", {})
+
+
 def test_a_cache_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
