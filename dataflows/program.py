@@ -206,8 +206,8 @@ def training_program(
     if recipe.pruning.name != "dense" and recipe.pattern != engine.pattern:
         raise ValueError(f"the engine selects {engine.pattern}, but got {recipe.pattern}")
     maker = _Maker(network, recipe, engine, len(batches[0][0]))
-    for i, state in enumerate(states):
-        maker.place(network[i], state, i == 0)
+    for layer, state in zip(network, states, strict=True):
+        maker.place(layer, state)
     boundaries = []
     for step, (images, labels) in enumerate(batches):
         maker.step(step, images, labels)
@@ -274,7 +274,7 @@ class _Maker:
         self.logits = self.memory.take(batch, network[-1].outputs)
         self.gradients = [self.memory.take(*layer.output_shape(batch)) for layer in network]
 
-    def place(self, layer: Layer, state: LayerState, first: bool) -> None:
+    def place(self, layer: Layer, state: LayerState) -> None:
         """A layer's state in memory."""
         put = self.memory.put
         self.layers.append(

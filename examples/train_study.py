@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import statistics
 import sys
 import time
@@ -21,6 +20,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from hwsim.files import write_text
 
 BEGIN, END = "<!-- study begin -->", "<!-- study end -->"
 METHODS = ("sr_ste", "sdgp", "sdwp", "bdwp")
@@ -128,9 +129,7 @@ def study(data: Path, out: Path, plan: Sequence[Job], threads: int) -> None:
         if (out / job.file).exists():
             continue
         result = run(job, images)
-        part = out / f"{job.file}.part"
-        part.write_text(json.dumps(result, indent=1), "utf-8")
-        os.replace(part, out / job.file)  # noqa: PTH105  # atomic on one file system
+        write_text(out / job.file, json.dumps(result, indent=1))
         minutes = (time.perf_counter() - started) / 60
         print(
             f"[{number}/{len(plan)}] {job.file}: accuracy {100 * result['accuracy']:.2f} % in "
@@ -199,7 +198,7 @@ def report(out: Path, docs: Path | None) -> None:
         _, end, after = rest.partition(END)
         if not (begin and end):
             raise ValueError(f"{page} must hold the markers {BEGIN} and {END}")
-        page.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}", "utf-8")
+        write_text(page, f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 def section(network: str, results: Sequence[dict[str, Any]]) -> str:

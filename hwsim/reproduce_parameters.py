@@ -33,9 +33,12 @@ _REASONS = {
     ),
     "adder_latency": (
         "not given",
-        "chosen as the stages after which FP32 addition no longer limits the clock",
+        "chosen as one stage each to align, add, normalise and round; sensitivity below 1 %",
     ),
-    "multiplier_latency": ("not given", "chosen so that the product keeps up with the adder"),
+    "multiplier_latency": (
+        "not given",
+        "chosen beforehand; 1 limits the clock, 3 gains nothing (docs/synthesis.md)",
+    ),
     "group": ("derived", "the M of sparsity: a PE holds one group of activations"),
     "psum_depth": ("not given", "chosen as one BRAM36 a column: 512 x 72 bits hold FP32 sums"),
     "vector_lanes": ("not given", _LIKE_COLS),

@@ -39,6 +39,7 @@ from hwsim.models.exact_digits import NETWORKS
 from hwsim.models.exact_layers import Layer
 from hwsim.models.exact_state import LayerState, Recipe, initial_state
 from hwsim.models.exact_train import train_step
+from hwsim.models.nm import Compact
 from hwsim.models.update import UpdateRule
 
 __all__ = ["TrainingReport", "run_rtl", "verify_training"]
@@ -265,8 +266,9 @@ def _words(
             (place.backward, state.backward, state.backward_mask),
         ):
             if where is not None and mask is not None:
-                found.append((where[0].ravel(), held.values.view(np.uint16).ravel()))  # type: ignore[union-attr]
-                found.append((where[1].ravel(), held.indices.ravel()))  # type: ignore[union-attr]
+                assert isinstance(held, Compact)  # what has a mask is compact
+                found.append((where[0].ravel(), held.values.view(np.uint16).ravel()))
+                found.append((where[1].ravel(), held.indices.ravel()))
                 found.append((where[2].ravel(), mask.ravel()))
     return found
 
