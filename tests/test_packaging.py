@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -45,9 +46,18 @@ def test_every_module_has_a_docstring_and_public_names():
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     out = tmp_path_factory.mktemp("wheel")
+    # from a copy: setuptools builds inside the source tree, where another worker may be building
+    source = out / "source"
+    source.mkdir()
+    for folder in ("hwsim", "models", "dataflows", "rtl"):
+        shutil.copytree(
+            ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(out),
-         str(ROOT)],
+         str(source)],
         check=True,
         cwd=out,
     )  # fmt: skip
