@@ -14,13 +14,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic import field_validator as _field_validator
 
+from hwsim.config_base import DramConfig, Frozen
 from hwsim.errors import UserError
 from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat, number_format
 from hwsim.models.nm import NMPattern, parse_pattern
+from hwsim.yaml12 import parse_value, parse_yaml
 
 __all__ = [
     "Accelerator",
@@ -31,7 +33,6 @@ __all__ = [
     "SystolicConfig",
     "dump_config",
     "load_config",
-    "parse_yaml",
     "preset_names",
     "preset_text",
     "replace",
@@ -43,27 +44,7 @@ _PE_LIMIT = 1024
 """Rows or columns of an array at most; counts of one layer then stay far inside 64 bits."""
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-
-class DramConfig(_Frozen):
-    """Off-chip memory as seen from the accelerator.
-
-    Attributes:
-        bytes_per_cycle: peak bytes an accelerator clock over all channels; None is unlimited.
-        channels: independent channels; a transfer is spread over them burst by burst.
-        latency_cycles: from a request to its first byte, in accelerator cycles.
-        burst_bytes: granularity of an access; a shorter one moves this much.
-    """
-
-    bytes_per_cycle: Annotated[float, Field(gt=0)] | None
-    channels: Annotated[int, Field(ge=1, le=64)]
-    latency_cycles: Annotated[int, Field(ge=0)]
-    burst_bytes: Annotated[int, Field(ge=1)]
-
-
-class BufferConfig(_Frozen):
+class BufferConfig(Frozen):
     """On-chip memories in bytes, each double-buffered: half is computed from, half filled.
 
     Attributes:
@@ -77,7 +58,7 @@ class BufferConfig(_Frozen):
     output_bytes: Annotated[int, Field(ge=64)]
 
 
-class EnergyConfig(_Frozen):
+class EnergyConfig(Frozen):
     """Energy of each kind of event, in picojoules; the totals are counters times these.
 
     Attributes:
@@ -94,7 +75,7 @@ class EnergyConfig(_Frozen):
     vector_pj: Annotated[float, Field(ge=0)]
 
 
-class _Array(_Frozen):
+class _Array(Frozen):
     """What the systolic machines share.
 
     Attributes:
@@ -296,32 +277,14 @@ def dump_config(config: Accelerator) -> str:
     return yaml.safe_dump(config.model_dump(), sort_keys=False)
 
 
-def parse_yaml(text: str, source: str) -> dict[str, Any]:
-    """A YAML mapping; `2:8` is text, as in YAML 1.2.
-
-    Raises:
-        UserError: malformed, or not a mapping.
-    """
-    try:
-        data = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be parsed"
-        raise UserError(f"{source} is not valid YAML{where}: {problem}") from None
-    if not isinstance(data, dict):
-        raise UserError(f"{source} must be a mapping of fields, but got {_kind(data)}")
-    return data
-
-
 def _apply(data: dict[str, Any], override: str) -> None:
     path, equals, value = override.partition("=")
     if not equals or not path.strip():
         raise UserError(f"an override must read KEY=VALUE, but got {override!r}")
     try:
-        parsed = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError:
-        raise UserError(f"override {path}: {value!r} is not a YAML value") from None
+        parsed = parse_value(value)
+    except ValueError as error:
+        raise UserError(f"override {path}: {error}") from None
     _set(data, path.strip(), parsed)
 
 
@@ -373,51 +336,3 @@ def _fields_at(data: dict[str, Any], loc: tuple[int | str, ...]) -> list[str]:
     for part in loc[1:-1]:
         model = model.model_fields[str(part)].annotation
     return list(model.model_fields)
-
-
-def _kind(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars where 1.1 surprises: `2:8` is text, not the base-60 number 128."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, regexp)
-        for tag, regexp in resolvers
-        if tag
-        not in (
-            "tag:yaml.org,2002:int",
-            "tag:yaml.org,2002:float",
-            "tag:yaml.org,2002:bool",
-            "tag:yaml.org,2002:timestamp",
-        )
-    ]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _add_core_schema() -> None:
-    import re
-
-    _Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:bool",
-        re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"),
-        list("tTfF"),
-    )
-    _Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:int", re.compile(r"^[-+]?[0-9]+$"), list("-+0123456789")
-    )
-    _Loader.add_implicit_resolver(
-        "tag:yaml.org,2002:float",
-        re.compile(
-            r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
-            r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-        ),
-        list("-+.0123456789"),
-    )
-
-
-_add_core_schema()

@@ -12,9 +12,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwsim.config import Accelerator, load_config, parse_yaml, replace, sentence
+from hwsim.config import Accelerator, load_config, replace, sentence
 from hwsim.errors import UserError
 from hwsim.workloads import load_network
+from hwsim.yaml12 import parse_yaml
 
 __all__ = ["Point", "SweepSpec", "load_spec", "points"]
 
