@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -26,6 +26,7 @@ from hwsim.yaml12 import parse_value, parse_yaml
 
 __all__ = [
     "Accelerator",
+    "ArrayConfig",
     "BufferConfig",
     "DramConfig",
     "EnergyConfig",
@@ -39,7 +40,6 @@ __all__ = [
     "sentence",
 ]
 
-_KINDS = ("systolic", "sat")
 _PE_LIMIT = 1024
 """Rows or columns of an array at most; counts of one layer then stay far inside 64 bits."""
 
@@ -214,10 +214,15 @@ class SatConfig(_Array):
         return (self.group_size - 1).bit_length()
 
 
-Accelerator = SystolicConfig | SatConfig
+ArrayConfig = SystolicConfig | SatConfig
+"""The machines that run networks of dense shape layer by layer."""
+Accelerator = ArrayConfig
 _ADAPTER: TypeAdapter[Accelerator] = TypeAdapter(
-    Annotated[SystolicConfig | SatConfig, Field(discriminator="kind")]
+    Annotated[Accelerator, Field(discriminator="kind")]
 )
+_MODELS: dict[str, type[Frozen]] = {
+    model.model_fields["kind"].default: model for model in get_args(Accelerator)
+}
 
 
 def preset_names() -> list[str]:
@@ -304,7 +309,7 @@ def _validate(data: dict[str, Any], source: str) -> Accelerator:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] in ("union_tag_not_found", "union_tag_invalid"):
-            rule = f"must be one of {', '.join(_KINDS)}"
+            rule = f"must be one of {', '.join(_MODELS)}"
             raise UserError(f"kind: {rule} in {source}, but got {data.get('kind')!r}") from None
         raise UserError(sentence(error, source, _fields_at(data, first["loc"]))) from None
 
@@ -318,7 +323,7 @@ def sentence(error: ValidationError, source: str, known: list[str]) -> str:
         known: the fields where an unknown one was given.
     """
     first = error.errors(include_url=False)[0]
-    path = ".".join(str(p) for p in first["loc"] if p not in _KINDS) or source
+    path = ".".join(str(p) for p in first["loc"] if p not in _MODELS) or source
     got, kind = first["input"], first["type"]
     if kind == "extra_forbidden":
         return f"{path}: there is no such field; those here are {', '.join(known)}"
@@ -332,7 +337,7 @@ def sentence(error: ValidationError, source: str, known: list[str]) -> str:
 
 
 def _fields_at(data: dict[str, Any], loc: tuple[int | str, ...]) -> list[str]:
-    model: Any = SystolicConfig if data.get("kind") == "systolic" else SatConfig
+    model: Any = _MODELS[data["kind"]]
     for part in loc[1:-1]:
         model = model.model_fields[str(part)].annotation
     return list(model.model_fields)

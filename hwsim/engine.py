@@ -18,7 +18,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.config import Accelerator, SatConfig, SystolicConfig
+from hwsim.config import ArrayConfig, SatConfig, SystolicConfig
 from hwsim.dataflows import systolic
 from hwsim.dataflows.stce import OS, WS, tail_cycles
 from hwsim.engine_vector import vector_run
@@ -39,7 +39,7 @@ _MODES = {"os": OS, "ws": WS}
 
 def run(
     work: Sequence[Work],
-    config: Accelerator,
+    config: ArrayConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[LayerRun]:
     """Every layer of a network in order.
@@ -57,7 +57,7 @@ def run(
     return rows
 
 
-def run_layer(work: Work, config: Accelerator) -> LayerRun:
+def run_layer(work: Work, config: ArrayConfig) -> LayerRun:
     """One layer; equal shapes on equal configurations are computed once.
 
     Raises:
@@ -113,7 +113,7 @@ def _better(run: LayerRun) -> tuple[int, int]:
     return run.cycles + run.sore_wait, run.dram_read_bytes + run.dram_write_bytes
 
 
-def pattern_of(gemm: Gemm, config: Accelerator) -> NMPattern:
+def pattern_of(gemm: Gemm, config: ArrayConfig) -> NMPattern:
     """The pattern that a product's B is pruned to.
 
     Dense are weight gradients and products of two activations, contractions shorter than a group,
@@ -212,7 +212,7 @@ def _systolic(gemm: Gemm, config: SystolicConfig) -> LayerRun:
 
 def _finish(
     gemm: Gemm,
-    config: Accelerator,
+    config: ArrayConfig,
     *,
     dataflow: str,
     pattern: NMPattern,
@@ -269,7 +269,7 @@ def _key(gemm: Gemm) -> tuple[int, ...]:
 def _phases(
     key: tuple[int, ...],
     array: tuple[int, ...],
-    config: Accelerator,
+    config: ArrayConfig,
     unit: tuple[int, int, int],
     plain: int = 0,
     shape: ArrayShape | None = None,
@@ -318,7 +318,7 @@ def _tail(array: ArrayShape, mode: int, m: int, tm: int) -> int:
     return max(0, tail_cycles(mode, length, array))
 
 
-def _dram_array(config: Accelerator) -> NDArray[np.float64]:
+def _dram_array(config: ArrayConfig) -> NDArray[np.float64]:
     d = config.dram
     peak = np.inf if d.bytes_per_cycle is None else d.bytes_per_cycle
     return np.array([peak, d.channels, d.latency_cycles, d.burst_bytes], np.float64)

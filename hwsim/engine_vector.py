@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from hwsim.config import Accelerator
+from hwsim.config import ArrayConfig
 from hwsim.layer_run import LayerRun, energy, registered
 from hwsim.memory import dram_cycles, run_bytes
 from hwsim.models.work import Vector
@@ -12,7 +12,7 @@ from hwsim.models.work import Vector
 __all__ = ["stream_cycles", "vector_run"]
 
 
-def vector_run(work: Vector, config: Accelerator) -> LayerRun:
+def vector_run(work: Vector, config: ArrayConfig) -> LayerRun:
     """A pass over whole tensors, one after the other; nothing of it overlaps with other layers.
 
     The lanes take one operation a cycle each; what DRAM needs beyond that is `stall_dram`.
@@ -46,7 +46,7 @@ def vector_run(work: Vector, config: Accelerator) -> LayerRun:
     )
 
 
-def stream_cycles(moved: int, config: Accelerator) -> int:
+def stream_cycles(moved: int, config: ArrayConfig) -> int:
     """Cycles in which DRAM moves `moved` bytes (whole bursts) in one stream."""
     dram = config.dram
     peak = float("inf") if dram.bytes_per_cycle is None else dram.bytes_per_cycle

@@ -18,7 +18,7 @@ from matplotlib.ticker import (
 )
 
 if TYPE_CHECKING:
-    from hwsim.config import Accelerator
+    from hwsim.config import ArrayConfig
 
 __all__ = [
     "FIGURES",
@@ -50,7 +50,7 @@ class Drawable(Protocol):
     @property
     def batch(self) -> int: ...
     @property
-    def config(self) -> Accelerator: ...
+    def config(self) -> ArrayConfig: ...
     @property
     def rows(self) -> list[dict[str, Any]]: ...
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hwsim.config import Accelerator
+from hwsim.config import ArrayConfig
 from hwsim.models.counters import counter
 from hwsim.models.work import Work
 
@@ -55,7 +55,7 @@ class LayerRun:
 
 
 def energy(
-    config: Accelerator, counters: dict[str, int], macs: int, operations: int
+    config: ArrayConfig, counters: dict[str, int], macs: int, operations: int
 ) -> dict[str, float]:
     """Energy by part: every term is one counter, or a sum of them, times one energy."""
     e = config.energy

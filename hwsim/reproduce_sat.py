@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
-from hwsim.config import Accelerator, SatConfig, dump_config, load_config, replace
+from hwsim.config import ArrayConfig, SatConfig, dump_config, load_config, replace
 from hwsim.models.lowering_training import lower_training
 from hwsim.models.work import Vector, Work
 from hwsim.models.zoo import build
@@ -230,7 +230,7 @@ def reproduce_sat(
     )
     count = 0
 
-    def measure(name: str, batch: int, machine: Accelerator, words: str, what: str = "") -> Step:
+    def measure(name: str, batch: int, machine: ArrayConfig, words: str, what: str = "") -> Step:
         nonlocal count
         found = measure_step(name, batch, machine, what)
         count += 1
@@ -301,7 +301,7 @@ def varied(config: SatConfig, what: str, value: float) -> SatConfig:
     return found
 
 
-def measure_step(name: str, batch: int, config: Accelerator, assumption: str = "") -> Step:
+def measure_step(name: str, batch: int, config: ArrayConfig, assumption: str = "") -> Step:
     """Simulate one training step of a zoo network.
 
     Args:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hwsim.config import Accelerator, dump_config
+from hwsim.config import ArrayConfig, dump_config
 from hwsim.engine import LayerRun
 from hwsim.files import make_folder, write_all
 from hwsim.models.work import Gemm, Vector
@@ -52,7 +52,7 @@ class Result:
     """
 
     workload: str
-    config: Accelerator
+    config: ArrayConfig
     phase: str
     batch: int
     seed: int
@@ -182,7 +182,7 @@ class _Totals:
         self.energy_pj = sum(r.energy_pj for r in runs)
 
 
-def _row(run: LayerRun, config: Accelerator) -> dict[str, Any]:
+def _row(run: LayerRun, config: ArrayConfig) -> dict[str, Any]:
     work = run.work
     shape = (work.m, work.n, work.k, work.count) if isinstance(work, Gemm) else (0, 0, 0, 1)
     # a layer's own peak: a dense layer on a sparse array cannot skip

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from hwsim.config import Accelerator
+from hwsim.config import ArrayConfig
 from hwsim.layer_run import LayerRun
 from hwsim.models.work import Gemm, Vector
 
@@ -68,7 +68,7 @@ def split(dense: Step, sparse: Step) -> dict[str, Fraction]:
     }
 
 
-def summarise(runs: Sequence[LayerRun], config: Accelerator) -> Step:
+def summarise(runs: Sequence[LayerRun], config: ArrayConfig) -> Step:
     """The rows of a step by cause and stage."""
     slots: Counter[str] = Counter(dict.fromkeys(CAUSES, 0))
     stages: Counter[str] = Counter()

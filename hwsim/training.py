@@ -23,7 +23,7 @@ from math import ceil
 
 import numpy as np
 
-from hwsim.config import Accelerator, SatConfig
+from hwsim.config import ArrayConfig, SatConfig
 from hwsim.dataflows.sore import topn_cycles
 from hwsim.dataflows.wuve import update_cycles
 from hwsim.engine import pattern_of, run_layer
@@ -43,7 +43,7 @@ _UPDATE_OPERATIONS = 8
 
 def run_training(
     work: Sequence[Work],
-    config: Accelerator,
+    config: ArrayConfig,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[LayerRun]:
     """Every row of a training step in order.
