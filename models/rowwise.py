@@ -1,0 +1,104 @@
+"""The row-wise engine's sizes, its hash, and the windows in which it works through a matrix.
+
+What simulator, RTL and engine must agree on before any cycle is counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["RowwiseShape", "row_bound", "row_factor", "windows"]
+
+_GOLDEN = 0.6180339887498949
+"""1 / phi: multiples of it spread best (D. Knuth, TAOCP vol. 3, section 6.4)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowwiseShape:
+    """Sizes of the engine; `hwsim.config_spgemm.SpgemmConfig` says what each is."""
+
+    lanes: int
+    banks: int
+    entries: int
+    outputs: int
+    multiplier_latency: int
+    adder_latency: int
+    token_queue: int
+    request_queue: int
+    product_queue: int
+    bank_queue: int
+    row_bits: int
+    column_bits: int
+    epoch_bits: int
+    probe_limit: int
+    is_float: bool
+
+    @property
+    def bank_bits(self) -> int:
+        """Low bits of the hash: the bank."""
+        return (self.banks - 1).bit_length()
+
+    @property
+    def slot_bits(self) -> int:
+        """The other bits of the hash: the slot where probing starts."""
+        return (self.entries - 1).bit_length()
+
+    @property
+    def hash_bits(self) -> int:
+        return self.bank_bits + self.slot_bits
+
+    @property
+    def value_dtype(self) -> np.dtype:
+        return np.dtype(np.float32 if self.is_float else np.int32)
+
+
+def row_factor(hash_bits: int) -> int:
+    """The odd factor of the row in the hash (column + factor * row) mod 2**hash_bits.
+
+    Columns that follow one another in a row go to banks and slots that do, so a row by itself
+    collides only where columns are 2**hash_bits apart; the factor sets rows apart.
+    """
+    return round(2**hash_bits * _GOLDEN) | 1
+
+
+def row_bound(
+    a_indptr: NDArray, a_indices: NDArray, b_indptr: NDArray, columns: int
+) -> NDArray[np.int64]:
+    """Upper bound of the entries in each row of C: its products, but no more than its columns.
+
+    Args:
+        a_indptr, a_indices: A in CSR.
+        b_indptr: row pointers of B.
+        columns: of B.
+    """
+    lengths = np.diff(b_indptr).astype(np.int64)
+    ends = np.concatenate([[0], np.cumsum(lengths[a_indices])])
+    return np.minimum(ends[a_indptr[1:]] - ends[a_indptr[:-1]], columns)
+
+
+def windows(bound: NDArray[np.int64], capacity: int, rows: int) -> NDArray[np.int64]:
+    """First row of each window and, last, the number of rows: int64 [windows + 1].
+
+    Windows take rows in order while their bounds fit; a row that does not fit has its own.
+
+    Args:
+        bound: of each row.
+        capacity: sum of bounds that a window takes, at least 1.
+        rows: a window's rows at most, at least 1.
+
+    Raises:
+        ValueError: a capacity or row count below 1.
+    """
+    for name, value in (("capacity", capacity), ("rows", rows)):
+        if value < 1:
+            raise ValueError(f"{name} >= 1 must hold, but got {value}")
+    starts = [0]
+    ends = np.concatenate([[0], np.cumsum(bound)])
+    while starts[-1] < bound.size:
+        here = starts[-1]
+        fits = int(np.searchsorted(ends, ends[here] + capacity, side="right")) - 1
+        starts.append(min(max(fits, here + 1), here + rows))
+    return np.array(starts, np.int64)
