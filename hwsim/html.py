@@ -10,8 +10,8 @@ from typing import Any
 
 from hwsim.errors import UserError
 from hwsim.files import write_all
-from hwsim.result import FIGURE_NAMES
 from hwsim.saved import load_result
+from hwsim.spgemm_saved import SavedSpgemm
 
 __all__ = ["write_report"]
 
@@ -27,7 +27,8 @@ dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem 1.2rem}dd{margi
 _SHOWN = (
     "workload", "accelerator", "phase", "batch", "cycles", "seconds", "macs_dense",
     "macs_effective", "utilization", "utilization_dense", "dram_read_bytes", "dram_write_bytes",
-    "energy_pj", "version",
+    "energy_pj", "dataflow", "nnz_c", "multiplies_per_second", "ipc", "dram_bandwidth_share",
+    "cache_hit_rate", "probes_per_insert", "version",
 )  # fmt: skip
 
 
@@ -54,16 +55,20 @@ def write_report(folder: str | Path) -> Path:
 
 def _simulation(path: Path) -> tuple[str, dict[str, bytes]]:
     from hwsim.figures import figure_files
+    from hwsim.spgemm_figures import figure_files as spgemm_files
 
     result = load_result(path)
     summary = result.summary
     config = _text(path / "config.yaml")
-    figures = figure_files(result)
+    if isinstance(result, SavedSpgemm):
+        figures = spgemm_files(result)
+    else:
+        figures = figure_files(result)
     title = f"{summary['workload']} on {summary['accelerator']}"
     facts = "".join(
         f"<dt>{html.escape(name)}</dt><dd>{_value(summary[name])}</dd>"
         for name in _SHOWN
-        if name in summary
+        if summary.get(name) is not None
     )
     notes = "".join(f"<p>{html.escape(note)}</p>" for note in summary.get("notes", []))
     counters = "".join(
@@ -73,7 +78,11 @@ def _simulation(path: Path) -> tuple[str, dict[str, bytes]]:
     page = _page(
         title,
         f"<dl>{facts}</dl>{notes}"
-        + "".join(_image(figures[f"{name}.png"], name) for name in FIGURE_NAMES)
+        + "".join(
+            _image(figures[name], name.removesuffix(".png"))
+            for name in figures
+            if name.endswith(".png")
+        )
         + f"<h2>Layers</h2>{_table(path / 'layers.csv')}"
         + f"<h2>Counters</h2><table>{counters}</table>"
         + f"<h2>Configuration</h2><pre>{html.escape(config)}</pre>",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 from hwsim.config import Accelerator, load_config
 from hwsim.errors import UserError
 from hwsim.result import LAYER_COLUMNS
+from hwsim.spgemm_saved import KINDS, NEEDED, SavedSpgemm, load_spgemm
 
 __all__ = ["SavedResult", "load_result"]
 
@@ -43,28 +45,31 @@ class SavedResult:
         return int(self.summary["batch"])
 
 
-def load_result(folder: str | Path) -> SavedResult:
+def load_result(folder: str | Path) -> SavedResult | SavedSpgemm:
     """The result in a folder.
 
     Raises:
         UserError: a file is missing, cannot be read, or is not one that hwsim wrote.
     """
     path = Path(folder)
+    config = load_config(path / "config.yaml")
+    if config.kind in KINDS:
+        return load_spgemm(path, config, _summary(path / "summary.json", NEEDED))
     return SavedResult(
-        config=load_config(path / "config.yaml"),
+        config=config,
         rows=_rows(path / "layers.csv"),
         summary=_summary(path / "summary.json"),
     )
 
 
-def _summary(path: Path) -> dict[str, Any]:
+def _summary(path: Path, needed: Sequence[str] = _NEEDED) -> dict[str, Any]:
     try:
         data = json.loads(_text(path))
     except ValueError as error:
         raise UserError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(data, dict):
         raise UserError(f"{path} must be a JSON object, but got a {type(data).__name__}")
-    for key in _NEEDED:
+    for key in needed:
         if key not in data:
             raise UserError(f"{path} must have the key {key}")
     return data
