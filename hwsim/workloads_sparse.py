@@ -14,6 +14,8 @@ a network becomes one product after another, each with operands of its own.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,14 @@ from hwsim.errors import UserError
 from hwsim.models.matrix_market import read_market
 from hwsim.models.rmat import GRAPH500, RmatSpec, rmat
 from hwsim.models.sparse import Csr
+from hwsim.models.sparse_nets import (
+    CHALLENGE_BIAS,
+    binary_features,
+    blob_images,
+    challenge_layers,
+    gcn,
+    sparse_dnn,
+)
 from hwsim.models.spgemm import SparseNetwork, SparseProduct
 
 __all__ = ["Op", "is_sparse", "load_sparse", "workload_name"]
@@ -31,8 +41,18 @@ Op = Literal["aa", "aat"]
 """C = A A or C = A A^T."""
 
 _SUFFIXES = (".mtx", ".mtx.gz")
-_PREFIXES = ("mtx:", "rmat:")
+_PREFIXES = ("mtx:", "rmat:", "gcn:", "sparse-dnn:")
 _RMAT_KEYS = ("scale", "edges", "seed", "a", "b", "c", "d", "values", "permute")
+_GCN_KEYS = ("adjacency", "features", "inputs", "density", "hidden", "classes", "weights")
+_DNN_KEYS = ("neurons", "layers", "images", "density", "bias", "weights", "seed")
+
+_GCN_INPUTS, _GCN_DENSITY = 1433, 0.0127
+"""Features of a graph that has none: as many and as dense as cora's (2708 x 1433, 49216 ones)."""
+
+_DNN_LAYERS, _DNN_IMAGES, _DNN_DENSITY = 6, 60, 0.1
+"""Not given; chosen: one repetition of the base layers at 1024 neurons, few images, and the density
+of the challenge's images (1200 x 1024, 122713 ones)."""
+
 _YES_NO = {"yes": True, "no": False}
 
 
@@ -81,6 +101,12 @@ def load_sparse(workload: Any, op: Op | None = None, seed: int = 0) -> SparseNet
             return _single(name, workload, op, [])
         if sp.issparse(workload):
             return _single(name, Csr.from_scipy(workload), op, [])
+        if op is not None and name.startswith(("gcn:", "sparse-dnn:")):
+            raise UserError(f"workload {name}: a network defines its products and takes no op")
+        if name.startswith("gcn:"):
+            return _gcn(name, seed)
+        if name.startswith("sparse-dnn:"):
+            return _sparse_dnn(name, seed)
         if name.startswith("rmat:"):
             matrix, notes = _rmat(_pairs(name, _RMAT_KEYS), seed)
         else:
@@ -119,7 +145,7 @@ def _market(text: str) -> tuple[Csr, list[str]]:
         path, zeros = given["path"], given.get("zeros", "drop")
     if zeros not in ("drop", "keep"):
         raise UserError(f"workload {text}: zeros is drop or keep, but got {zeros!r}")
-    file = read_market(path, explicit_zeros=zeros)  # type: ignore[arg-type]
+    file = read_market(path, explicit_zeros=zeros)
     return file.matrix, list(file.notes)
 
 
@@ -144,6 +170,78 @@ def _rmat(given: Mapping[str, str], seed: int) -> tuple[Csr, list[str]]:
     if graph.self_loops:
         notes.append(f"rmat: {graph.self_loops} self-loops kept")
     return graph.matrix, notes
+
+
+def _gcn(text: str, seed: int) -> SparseNetwork:
+    """`gcn:adjacency=FILE|rmat:scale=N,...`; R-MAT's keys stand beside the network's own."""
+    given = _pairs(text, _GCN_KEYS + _RMAT_KEYS)
+    source = given.get("adjacency")
+    if source is None:
+        raise UserError(f"workload {text}: adjacency=FILE or adjacency=rmat:scale=N is missing")
+    graph_keys = {key: value for key, value in given.items() if key in _RMAT_KEYS}
+    if source.startswith("rmat:"):
+        own = _pairs(source, _RMAT_KEYS)
+        if twice := sorted(own.keys() & graph_keys.keys()):
+            raise UserError(f"workload {text}: {twice[0]} is given twice")
+        adjacency, notes = _rmat(own | graph_keys, seed)
+    elif graph_keys:
+        raise UserError(f"workload {text}: {', '.join(graph_keys)} is for adjacency=rmat:scale=N")
+    else:
+        file = read_market(source)
+        adjacency, notes = file.matrix, list(file.notes)
+    if "features" in given:
+        if "inputs" in given or "density" in given:
+            raise UserError(f"workload {text}: inputs and density are for generated features")
+        file = read_market(given["features"])
+        features, notes = file.matrix, [*notes, *file.notes]
+    else:
+        inputs = _size(given, "inputs", _GCN_INPUTS)
+        density = _number(given, "density") if "density" in given else _GCN_DENSITY
+        features = binary_features(adjacency.shape[0], inputs, density, seed)
+        notes.append(f"gcn: {inputs} binary features a vertex generated, density {density:g}")
+    network = gcn(
+        adjacency,
+        features,
+        name=text,
+        hidden=_size(given, "hidden", 16),
+        classes=_size(given, "classes", 7),
+        weights=given.get("weights", "dense"),
+        seed=seed,
+    )
+    return replace(network, notes=(*notes, *network.notes))
+
+
+def _sparse_dnn(text: str, seed: int) -> SparseNetwork:
+    """`sparse-dnn:neurons=N,layers=L,images=COUNT|FILE`, or `weights=FILE+FILE` for the layers."""
+    given = _pairs(text, _DNN_KEYS)
+    seed = _integer(given, "seed") if "seed" in given else seed
+    notes: list[str] = []
+    if "weights" in given:
+        if "layers" in given or "neurons" in given:
+            raise UserError(f"workload {text}: neurons and layers are for generated weights")
+        files = [read_market(path) for path in given["weights"].split("+")]
+        layers: Iterable[Csr] = [file.matrix for file in files]
+        notes += [note for file in files for note in file.notes]
+        neurons = files[0].matrix.shape[0]
+    else:
+        neurons = _size(given, "neurons", 1024)
+        layers = challenge_layers(neurons, _size(given, "layers", _DNN_LAYERS), seed)
+    if "bias" not in given and neurons not in CHALLENGE_BIAS:
+        known = ", ".join(map(str, CHALLENGE_BIAS))
+        raise UserError(f"workload {text}: bias=NUMBER is needed unless neurons is {known}")
+    bias = _number(given, "bias") if "bias" in given else CHALLENGE_BIAS[neurons]
+    source = given.get("images", str(_DNN_IMAGES))
+    if source.isdecimal():
+        density = _number(given, "density") if "density" in given else _DNN_DENSITY
+        images = blob_images(_size({"images": source}, "images", 1), neurons, density, seed)
+        notes.append(f"sparse-dnn: {source} binary images generated, mean density {density:g}")
+    elif "density" in given:
+        raise UserError(f"workload {text}: density is for generated images")
+    else:
+        file = read_market(source)
+        images, notes = file.matrix, [*notes, *file.notes]
+    network = sparse_dnn(images, layers, name=text, bias=bias)
+    return replace(network, notes=(*notes, *network.notes))
 
 
 def _probabilities(given: Mapping[str, str]) -> tuple[float, float, float, float]:
@@ -181,11 +279,21 @@ def _integer(given: Mapping[str, str], key: str) -> int:
         raise ValueError(f"{key} must be an integer, but got {given[key]!r}") from None
 
 
+def _size(given: Mapping[str, str], key: str, default: int) -> int:
+    value = _integer(given, key) if key in given else default
+    if value < 1:
+        raise ValueError(f"{key} must be at least 1, but got {value}")
+    return value
+
+
 def _number(given: Mapping[str, str], key: str) -> float:
     try:
-        return float(given[key])
+        value = float(given[key])
     except ValueError:
-        raise ValueError(f"{key} must be a number, but got {given[key]!r}") from None
+        value = nan
+    if not isfinite(value):
+        raise ValueError(f"{key} must be a number, but got {given[key]!r}")
+    return value
 
 
 def _choice(given: Mapping[str, str], key: str, choices: Mapping[str, Any], default: Any) -> Any:
@@ -197,6 +305,5 @@ def _choice(given: Mapping[str, str], key: str, choices: Mapping[str, Any], defa
 
 
 def _named(name: str, sentence: str) -> str:
-    """The sentence with the workload before it, unless it names the file already."""
-    path = name.partition("path=")[2].partition(",")[0] or name
-    return sentence if path in sentence else f"workload {name}: {sentence}"
+    """The sentence with the workload before it, unless it begins with the workload's file."""
+    return sentence if sentence.startswith(name) else f"workload {name}: {sentence}"

@@ -32,6 +32,7 @@ __all__ = [
     "check_operands",
     "multiplies",
     "product",
+    "product_scipy",
     "row_multiplies",
 ]
 
@@ -173,6 +174,23 @@ def product(a: Csr, b: Csr) -> Csr:
     indices = np.concatenate([np.zeros(0, np.int64), *columns])
     dtype = index_dtype((m, n), len(data))
     return Csr((m, n), indptr, indices.astype(dtype, copy=False), data)
+
+
+def product_scipy(a: Csr, b: Csr) -> Csr:
+    """`product` by SciPy's compiled kernel: same structure, same values in float64, ten times
+    faster. For operands of large workloads, never for what an engine is compared with: SciPy adds
+    the first product to 0, so a lone -0.0 becomes 0.0.
+
+    Raises:
+        ValueError: the operands do not fit each other, or are not float64.
+    """
+    check_operands(a, b)
+    if a.data.dtype != np.float64:
+        raise ValueError(f"product_scipy takes float64 operands, but got {a.data.dtype}")
+    c = a.to_scipy() @ b.to_scipy()
+    c.sort_indices()
+    dtype = index_dtype(c.shape, c.nnz)
+    return Csr(c.shape, c.indptr.astype(np.int64), c.indices.astype(dtype, copy=False), c.data)
 
 
 def _block(
