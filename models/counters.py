@@ -41,6 +41,7 @@ _ALL = (
     Counter("spgemm.fibre_cache.hit", "row", "row fibres of B found whole in the fibre cache"),
     Counter("spgemm.fibre_cache.miss", "row", "row fibres of B fetched from DRAM"),
     Counter("spgemm.merge.element", "element", "elements that pass a merger, every level"),
+    Counter("spgemm.merge.compare", "compare", "comparisons of a sorted list of heads"),
     Counter("spgemm.inner.pair", "pair", "row and column pairs intersected"),
     Counter("spgemm.inner.compare", "compare", "coordinate comparisons of sorted intersections"),
     Counter("spgemm.outer.partial", "entry", "partial products stored to and read back from DRAM"),
