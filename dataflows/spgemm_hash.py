@@ -6,7 +6,7 @@ NSPARSE for GPUs, ICPP 2017). The symbolic pass counts the entries of each row o
 at most min(multiplies, n) columns, the numeric pass accumulates in one for exactly the row's
 entries. A table has a power of two of slots, at least `min_slots`, so it may be exactly full in
 the numeric pass. Slot of column j: (107 j) mod slots, then linear probing; 107 and the smallest
-table of 8 are those of their published code (`hash_mult.h`: HASH_SCAL, MIN_HT_S, MIN_HT_N).
+table of 8 are those of their published code (HASH_SCAL, MIN_HT_S, MIN_HT_N).
 
 A probe is one slot looked at, the one that matches or is empty included. Both passes insert the
 columns in the order in which they arrive, k ascending, so an entry of C adds its products in that

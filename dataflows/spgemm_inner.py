@@ -34,6 +34,7 @@ from hwsim.models.spgemm import check_operands
 
 __all__ = ["InnerCounts", "InnerTraffic", "inner_counts", "inner_traffic"]
 
+_COORDINATE = 4
 _POINTER = 4
 
 
@@ -84,7 +85,14 @@ def inner_counts(a: Csr, b: Csr, multiplies: int) -> InnerCounts:
 
 
 def inner_traffic(
-    a: Csr, b: Csr, counts: Counts, *, buffer_bytes: int, cache_bytes: int, line_bytes: int = 8
+    a: Csr,
+    b: Csr,
+    counts: Counts,
+    *,
+    buffer_bytes: int,
+    cache_bytes: int,
+    line_bytes: int = 8,
+    value_bytes: int = 8,
 ) -> InnerTraffic:
     """What the inner product of A and B moves.
 
@@ -94,25 +102,31 @@ def inner_traffic(
         buffer_bytes: holds a block of rows of A, coordinates, values and pointers.
         cache_bytes: holds B where it fits whole; else B streams.
         line_bytes: granularity of DRAM accesses; every fibre starts on a line.
+        value_bytes: of a value; coordinates and pointers have 4.
+
+    Raises:
+        ValueError: the operands do not fit each other, or a line does not hold a whole number of
+            coordinates or of values.
     """
     check_operands(a, b)
-    a_bytes = line_bytes * fibre_lines(a.row_lengths, line_bytes) + _POINTER
-    blocks = int(_blocks(a_bytes, a.row_lengths, buffer_bytes))
+    words = (_COORDINATE, value_bytes)
+    a_bytes = line_bytes * fibre_lines(a.row_lengths, line_bytes, *words)
     columns = np.bincount(b.indices, minlength=b.shape[1])
-    b_bytes = line_bytes * int(fibre_lines(columns, line_bytes).sum()) + _pointers(b.shape[1])
-    z_bytes = line_bytes * int(fibre_lines(counts.row_nnz, line_bytes).sum())
-    passes = min(blocks, 1) if b_bytes <= cache_bytes else blocks
+    b_bytes = line_bytes * int(fibre_lines(columns, line_bytes, *words).sum())
+    b_bytes += _round_up(_POINTER * b.shape[1], line_bytes)
+    z_bytes = line_bytes * int(fibre_lines(counts.row_nnz, line_bytes, *words).sum())
+    row_pointers = _round_up(_POINTER * a.shape[0], line_bytes)
+    blocks = int(_blocks(a_bytes + _POINTER, a.row_lengths, buffer_bytes))
     return InnerTraffic(
         blocks=blocks,
-        a_read=line_bytes * int(fibre_lines(a.row_lengths, line_bytes).sum())
-        + _pointers(a.shape[0]),
-        b_read=passes * b_bytes,
-        z_write=z_bytes + _pointers(a.shape[0]),
+        a_read=int(a_bytes.sum()) + row_pointers,
+        b_read=b_bytes * (min(blocks, 1) if b_bytes <= cache_bytes else blocks),
+        z_write=z_bytes + row_pointers,
     )
 
 
-def _pointers(rows: int) -> int:
-    return -(-_POINTER * rows // 8) * 8
+def _round_up(value: int, unit: int) -> int:
+    return -(-value // unit) * unit
 
 
 def _last_of_rows(matrix: Csr) -> NDArray[np.int64]:
