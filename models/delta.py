@@ -186,7 +186,7 @@ class Output:
             return codes
         high, wide = codes.shape[1] // self.pool, codes.shape[2] // self.pool
         whole = codes[:, : high * self.pool, : wide * self.pool]
-        return whole.reshape(-1, high, self.pool, wide, self.pool).max((2, 4))
+        return whole.reshape(len(codes), high, self.pool, wide, self.pool).max((2, 4))
 
 
 @dataclass(frozen=True, eq=False)
