@@ -3,9 +3,10 @@
 Row-wise dataflows read row k of B once for every entry A[i,k], so B is read nnz(A) / k times on
 average unless a cache holds rows between uses. The model is that of the TeAAL specification of
 Gamma (MICRO'23 artifact, `yamls/teaal/gamma.yaml`): fully associative, with lines of a stated
-size; the fibre of a row starts on a line of its own and so do its coordinates and its values; row
-pointers go through the same cache, several to a line. With lines of 8 bytes a row of `len`
-elements of 4 + 8 bytes takes c8(4 len) + 8 len bytes, c8 rounding up to 8.
+size; the fibre of a row starts on a line of its own and so do its coordinates and its values. The
+pointers of the rows that hold an entry go through the same cache, packed several to a line. With
+lines of 8 bytes a row of `len` elements of 4 + 8 bytes takes c8(4 len) + 8 len bytes, c8 rounding
+up to 8.
 
 Two replacement policies:
 
@@ -118,7 +119,8 @@ def fibre_traffic(
     used = a_indices[b_lengths[a_indices] > 0].astype(np.int64)
     # Objects: rows 0 .. rows - 1, then lines of pointers. A row is read after its pointer.
     sequence = np.empty(2 * len(used), np.int64)
-    sequence[0::2] = rows + used // (line_bytes // pointer_bytes)
+    rank = np.cumsum(b_lengths > 0) - 1
+    sequence[0::2] = rows + rank[used] // (line_bytes // pointer_bytes)
     sequence[1::2] = used
     pointer_lines = -(-rows * pointer_bytes // line_bytes)
     size = np.concatenate([lines, np.ones(pointer_lines, np.int64)])
