@@ -366,5 +366,5 @@ def _entry_lines(path: Path, head: _Header) -> Iterator[tuple[int, bytes]]:
 
 def _shown(raw: bytes) -> str:
     """A line as a message shows it: quoted, at most 60 characters."""
-    text = raw.strip().decode("ascii", "backslashreplace")
-    return repr(text if len(text) <= 60 else text[:57] + "...")
+    text = raw.strip()
+    return repr(text if len(text) <= 60 else text[:57] + b"...")[1:]
