@@ -8,7 +8,8 @@ The work of every dataflow follows from the structure alone. With A [m, k], B [k
 
 The symbolic pass walks the rows of B that a row of A selects and marks each column in a dense
 array of n words with the row's number: a column counts when its mark is another row's. The mark
-need never be cleared. A row that selects one row of B only takes that row's length.
+need never be cleared. A row that selects one row of B only takes that row's length. Where B has far
+more columns than entries, its columns are numbered anew first, so memory never exceeds B's.
 
 The numeric pass adds in ascending k, one rounded operation a step, in the operands' type, as
 `hwsim.models.spgemm.product` does and as every dataflow of this package does (their merges are
@@ -31,7 +32,18 @@ from hwsim.models.formats import CANONICAL_NAN_BITS
 from hwsim.models.sparse import Csr, index_dtype
 from hwsim.models.spgemm import check_operands
 
-__all__ = ["Counts", "compulsory_bytes", "count", "multiply", "referenced_rows", "row_nnz"]
+__all__ = [
+    "Counts",
+    "compulsory_bytes",
+    "count",
+    "multiply",
+    "referenced_rows",
+    "row_nnz",
+    "used_columns",
+]
+
+_FEW_COLUMNS = 1 << 20
+"""An array of so many words is never too large. Not given; chosen as 8 MB."""
 
 _POINTER_BYTES = 4
 """A row pointer in the published counts (TeAAL MICRO'23: pbits 32)."""
@@ -93,11 +105,24 @@ def row_nnz(a: Csr, b: Csr) -> NDArray[np.int64]:
         ValueError: the operands do not fit each other.
     """
     check_operands(a, b)
-    if a.shape[0] < np.iinfo(np.int32).max:
-        mark = np.full(b.shape[1], -1, np.int32)
-    else:
-        mark = np.full(b.shape[1], -1, np.int64)
-    return _symbolic(a.indptr, a.indices, b.indptr, b.indices, mark)
+    columns, indices = used_columns(b)
+    size = b.shape[1] if columns is None else len(columns)
+    dtype = np.int32 if a.shape[0] < np.iinfo(np.int32).max else np.int64
+    mark = np.full(size, -1, dtype)
+    return _symbolic(a.indptr, a.indices, b.indptr, indices, mark)
+
+
+def used_columns(b: Csr) -> tuple[NDArray[Any] | None, NDArray[Any]]:
+    """The columns that hold an entry, and each entry's place among them, where that saves memory.
+
+    Returns:
+        (columns in order, position of every entry of B in them), or (None, `b.indices`) where B
+        has no more than a few columns an entry.
+    """
+    if b.shape[1] <= max(_FEW_COLUMNS, 4 * b.nnz):
+        return None, b.indices
+    columns, position = np.unique(b.indices, return_inverse=True)
+    return columns, position
 
 
 def referenced_rows(a: Csr, b: Csr) -> NDArray[np.bool_]:
@@ -138,7 +163,11 @@ def multiply(a: Csr, b: Csr, lengths: NDArray[np.int64] | None = None) -> Csr:
     nnz = int(indptr[-1])
     indices = np.empty(nnz, index_dtype(shape, nnz))
     data = np.empty(nnz, a.data.dtype)
-    _numeric(*_arrays(a), *_arrays(b), shape[1], indptr, indices, data)
+    columns, places = used_columns(b)
+    size = b.shape[1] if columns is None else len(columns)
+    _numeric(*_arrays(a), b.indptr, places, b.data, size, indptr, indices, data)
+    if columns is not None:
+        indices = columns[indices]
     if data.dtype == np.float32:
         data.view(np.uint32)[np.isnan(data)] = CANONICAL_NAN_BITS
     return Csr(shape, indptr, indices, data)

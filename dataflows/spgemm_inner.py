@@ -28,7 +28,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from hwsim.dataflows.fibre_cache import fibre_lines
-from hwsim.dataflows.spgemm_counts import Counts
+from hwsim.dataflows.spgemm_counts import Counts, used_columns
 from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import check_operands
 
@@ -75,8 +75,9 @@ def inner_counts(a: Csr, b: Csr, multiplies: int) -> InnerCounts:
     check_operands(a, b)
     k = a.shape[1]
     row_last = _last_of_rows(a)
-    column_last = np.full(b.shape[1], -1, np.int64)
-    np.maximum.at(column_last, b.indices, b.rows)
+    columns, places = used_columns(b)
+    column_last = np.full(b.shape[1] if columns is None else len(columns), -1, np.int64)
+    np.maximum.at(column_last, places, b.rows)
     rows_reach = _reaching(row_last, k)
     columns_reach = _reaching(column_last, k)
     passed = int(columns_reach[a.indices].sum()) + int((rows_reach * b.row_lengths).sum())
@@ -111,7 +112,7 @@ def inner_traffic(
     check_operands(a, b)
     words = (_COORDINATE, value_bytes)
     a_bytes = line_bytes * fibre_lines(a.row_lengths, line_bytes, *words)
-    columns = np.bincount(b.indices, minlength=b.shape[1])
+    columns = np.bincount(used_columns(b)[1])  # entries of each; empty ones take no line
     b_bytes = line_bytes * int(fibre_lines(columns, line_bytes, *words).sum())
     b_bytes += _round_up(_POINTER * b.shape[1], line_bytes)
     z_bytes = line_bytes * int(fibre_lines(counts.row_nnz, line_bytes, *words).sum())
