@@ -152,12 +152,12 @@ def gcn(
     """
     if min(hidden, classes) < 1:
         raise ValueError(f"hidden and classes must be positive, but got {hidden} and {classes}")
-    if adjacency.shape[1] != features.shape[0]:
+    a = normalised_adjacency(adjacency)
+    if a.shape[1] != features.shape[0]:
         raise ValueError(
             "a graph needs one row of features a vertex, but got "
-            f"{adjacency.shape[1]} vertices and {features.shape[0]} rows"
+            f"{a.shape[1]} vertices and {features.shape[0]} rows"
         )
-    a = normalised_adjacency(adjacency)
     rng = np.random.default_rng(seed)
     x = row_normalised(features)
     products: list[SparseProduct] = []
