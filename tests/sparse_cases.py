@@ -24,7 +24,7 @@ def random_csr(rng, m, n, density, dtype=np.float64, *, skew=False):
 @st.composite
 def operands(draw, dtypes=(np.float64, np.float32, np.int32), most=24):
     """A [m, k] and B [k, n] of one type, either of which may be empty, or B = A^T, or B = A."""
-    m, k, n = (draw(st.integers(1, most)) for _ in range(3))
+    m, k, n = (draw(st.integers(0, most)) for _ in range(3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dtype = draw(st.sampled_from(dtypes))
     density = draw(st.sampled_from([0.0, 0.05, 0.2, 0.6, 1.0]))
