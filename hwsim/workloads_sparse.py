@@ -19,6 +19,7 @@ from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import scipy.sparse as sp
 
 from hwsim.errors import UserError
@@ -70,10 +71,9 @@ def workload_name(workload: Any) -> str:
     """What a report calls it: the text as given, or the kind and size of an object."""
     if isinstance(workload, str | Path):
         return str(workload)
-    if isinstance(workload, SparseNetwork):
-        return workload.name
-    rows, cols = workload.shape
-    return f"matrix {rows} x {cols}, {workload.nnz} entries"
+    if isinstance(workload, Csr) or sp.issparse(workload):
+        return f"matrix {' x '.join(map(str, workload.shape))}, {workload.nnz} entries"
+    return str(getattr(workload, "name", type(workload).__name__))
 
 
 def load_sparse(workload: Any, op: Op | None = None, seed: int = 0) -> SparseNetwork:
@@ -98,9 +98,9 @@ def load_sparse(workload: Any, op: Op | None = None, seed: int = 0) -> SparseNet
         if isinstance(workload, SparseNetwork):
             return workload
         if isinstance(workload, Csr):
-            return _single(name, workload, op, [])
+            return _single(name, workload, [], op)
         if sp.issparse(workload):
-            return _single(name, Csr.from_scipy(workload), op, [])
+            return _single(name, Csr.from_scipy(workload), [], op)
         if op is not None and name.startswith(("gcn:", "sparse-dnn:")):
             raise UserError(f"workload {name}: a network defines its products and takes no op")
         if name.startswith("gcn:"):
@@ -108,10 +108,8 @@ def load_sparse(workload: Any, op: Op | None = None, seed: int = 0) -> SparseNet
         if name.startswith("sparse-dnn:"):
             return _sparse_dnn(name, seed)
         if name.startswith("rmat:"):
-            matrix, notes = _rmat(_pairs(name, _RMAT_KEYS), seed)
-        else:
-            matrix, notes = _market(name)
-        return _single(name, matrix, op, notes)
+            return _single(name, *_rmat(_pairs(name, _RMAT_KEYS), seed), op)
+        return _market(name, op)
     except UserError:
         raise
     except ValueError as error:
@@ -120,33 +118,48 @@ def load_sparse(workload: Any, op: Op | None = None, seed: int = 0) -> SparseNet
         raise UserError(f"workload {name}: it does not fit the memory of this machine") from None
 
 
-def _single(name: str, a: Csr, op: Op | None, notes: Iterable[str]) -> SparseNetwork:
-    """One product: A A, or A A^T."""
-    m, n = a.shape
-    if not m or not n:
-        raise UserError(f"workload {name}: a matrix needs a row and a column, but got {m} x {n}")
-    if op is None:
-        op = "aa" if m == n else "aat"
-    if op == "aa" and m != n:
-        raise UserError(f"workload {name}: op=aa needs a square matrix, but got {m} x {n}")
-    b = a if op == "aa" else a.transpose()
+def _single(
+    name: str, a: Csr, notes: Iterable[str], op: Op | None, b: Csr | None = None
+) -> SparseNetwork:
+    """One product: A A, A A^T, or A B where there is a B."""
+    for matrix in (a,) if b is None else (a, b):
+        m, n = matrix.shape
+        if not m or not n:
+            raise UserError(
+                f"workload {name}: a matrix needs a row and a column, but got {m} x {n}"
+            )
+        if not np.isfinite(matrix.data).all():
+            wrong = matrix.data[~np.isfinite(matrix.data)][0]
+            raise UserError(f"workload {name}: values must be finite, but got {wrong}")
+    layer = "ab"
+    if b is None:
+        m, n = a.shape
+        layer = op or ("aa" if m == n else "aat")
+        if layer == "aa" and m != n:
+            raise UserError(f"workload {name}: op=aa needs a square matrix, but got {m} x {n}")
+        b = a if layer == "aa" else a.transpose()
+    elif op is not None:
+        raise UserError(f"workload {name}: op is for one matrix, and b=FILE is a second one")
     return SparseNetwork(
-        name=name, products=(SparseProduct(layer=op, a=a, b=b),), notes=tuple(notes)
+        name=name, products=(SparseProduct(layer=layer, a=a, b=b),), notes=tuple(notes)
     )
 
 
-def _market(text: str) -> tuple[Csr, list[str]]:
-    """A Matrix Market file: its path, or `mtx:path=FILE,zeros=keep`."""
-    path, zeros = text, "drop"
+def _market(text: str, op: Op | None) -> SparseNetwork:
+    """A Matrix Market file: its path, or `mtx:path=FILE,zeros=keep,b=FILE`."""
+    given = {"path": text}
     if text.startswith("mtx:"):
-        given = _pairs(text, ("path", "zeros"))
+        given = _pairs(text, ("path", "zeros", "b"))
         if "path" not in given:
             raise UserError(f"workload {text}: path=FILE is missing")
-        path, zeros = given["path"], given.get("zeros", "drop")
+    zeros = given.get("zeros", "drop")
     if zeros not in ("drop", "keep"):
         raise UserError(f"workload {text}: zeros is drop or keep, but got {zeros!r}")
-    file = read_market(path, explicit_zeros=zeros)
-    return file.matrix, list(file.notes)
+    file = read_market(given["path"], explicit_zeros=zeros)
+    if "b" not in given:
+        return _single(text, file.matrix, file.notes, op)
+    second = read_market(given["b"], explicit_zeros=zeros)
+    return _single(text, file.matrix, (*file.notes, *second.notes), op, second.matrix)
 
 
 def _rmat(given: Mapping[str, str], seed: int) -> tuple[Csr, list[str]]:

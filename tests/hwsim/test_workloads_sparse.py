@@ -76,6 +76,22 @@ def test_op(folder):
         load_sparse("wide.mtx", op="ab")
 
 
+def test_two_files(folder):
+    (product,) = load_sparse("mtx:path=wide.mtx,b=square.mtx,zeros=keep").products
+    assert (product.layer, product.m, product.k, product.n) == ("ab", 2, 3, 3)
+    assert (product.a.nnz, product.b.nnz) == (3, 3)
+    with pytest.raises(UserError, match="but got A 3 x 3 and B 2 x 3"):
+        load_sparse("mtx:path=square.mtx,b=wide.mtx")
+    with pytest.raises(UserError, match="op is for one matrix, and b=FILE is a second one"):
+        load_sparse("mtx:path=square.mtx,b=square.mtx", op="aa")
+
+
+def test_names(folder):
+    assert workload_name(Path("a/b.mtx")) == "a/b.mtx"
+    assert workload_name(load_sparse("wide.mtx")) == "wide.mtx"
+    assert workload_name(3) == "int"
+
+
 def test_explicit_zeros_are_a_choice(folder):
     assert load_sparse("mtx:path=square.mtx").products[0].a.nnz == 2
     kept = load_sparse("mtx:path=square.mtx,zeros=keep")
@@ -118,6 +134,8 @@ def test_objects_of_python():
         assert load_sparse(network) is network
     with pytest.raises(UserError, match="real numbers, but got dtype complex128"):
         load_sparse(sp.csr_array(dense * 1j))
+    with pytest.raises(UserError, match="2 entries: values must be finite, but got nan"):
+        load_sparse(sp.csr_array(np.array([[np.nan, 1.0]])))
 
 
 def test_gcn_text(folder):
