@@ -47,7 +47,8 @@ class SpgemmConfig(Frozen):
         outputs: result streams, a power of two up to `banks`; each serves as many banks.
         format: `int32`, which wraps, or `fp32`, which rounds to nearest even.
         multiplier_latency, adder_latency: pipeline stages.
-        token_queue: tokens that wait for a lane; it also bounds what is read of A ahead.
+        token_queue: non-zeros of A that wait for a lane; it also bounds what is read of A ahead.
+        token_length: elements of B in a token at most; a longer row makes several.
         request_queue: rows of B that a lane asks for ahead of the one that it multiplies.
         product_queue, bank_queue: products that wait before and behind the crossbar.
         row_bits: width of a row's number in its window; a window has 2**row_bits rows at most.
@@ -69,6 +70,7 @@ class SpgemmConfig(Frozen):
     multiplier_latency: Annotated[int, Field(ge=1, le=8)]
     adder_latency: Annotated[int, Field(ge=1, le=8)]
     token_queue: Annotated[int, Field(ge=2, le=256)]
+    token_length: Annotated[int, Field(ge=1, le=65535)]
     request_queue: Annotated[int, Field(ge=2, le=256)]
     product_queue: Annotated[int, Field(ge=2, le=64)]
     bank_queue: Annotated[int, Field(ge=2, le=64)]
@@ -110,6 +112,7 @@ class SpgemmConfig(Frozen):
             multiplier_latency=self.multiplier_latency,
             adder_latency=self.adder_latency,
             token_queue=self.token_queue,
+            token_length=self.token_length,
             request_queue=self.request_queue,
             product_queue=self.product_queue,
             bank_queue=self.bank_queue,

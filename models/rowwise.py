@@ -27,6 +27,7 @@ class RowwiseShape:
     multiplier_latency: int
     adder_latency: int
     token_queue: int
+    token_length: int
     request_queue: int
     product_queue: int
     bank_queue: int

@@ -1,4 +1,4 @@
-"""One bank of the row-wise engine's scratchpad: a hash table that inserts or accumulates atomically.
+"""One bank of the row-wise engine's scratchpad: a hash table with atomic insert-or-accumulate.
 
 The table maps a tag (row, column) to an offset; values, rows and columns lie in dense arrays in
 the order in which the tags arrived, so that they leave without looking for filled slots. Both
@@ -6,6 +6,8 @@ exist twice: while one half is hashed into, the other drains.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
@@ -199,7 +201,7 @@ class HashBank(wiring.Component):
         fresh, product = Signal(), Signal(32)
         m.d.sync += [stages[0].valid.eq(issue), stages[0].offset.eq(offset)]
         m.d.sync += [fresh.eq(first), product.eq(value)]
-        for before, after in zip(stages, stages[1:], strict=False):
+        for before, after in pairwise(stages):
             m.d.sync += after.eq(before)
         m.d.comb += [read.addr.eq(Cat(offset[: shape.slot_bits], half)), read.en.eq(issue)]
 

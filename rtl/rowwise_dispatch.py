@@ -55,8 +55,9 @@ def dispatch_signature(shape: RowwiseShape) -> wiring.Signature:
 class TokenDispatcher(wiring.Component):
     """Turns windows into tokens and hands these to free lanes, round robin.
 
-    A token is a non-zero A[i,k] with the place of row k of B; one whose row of B is empty is
-    counted and goes to no lane.
+    A token is a non-zero A[i,k] with a piece of row k of B, `token_length` elements at most, so
+    that a long row keeps several lanes busy and none is left with it at a window's end. One whose
+    row of B is empty is counted and goes to no lane.
 
     Ports:
         job: windows.
@@ -185,21 +186,29 @@ class TokenDispatcher(wiring.Component):
         """To the next free lane; at a window's end wait until all is quiet."""
         shape = self.shape
         m.submodules.arbiter = arbiter = RoundRobin(shape.lanes)
-        barrier, some, done = Signal(), Signal(), Signal()
+        barrier, some, more, done = Signal(), Signal(), Signal(), Signal()
+        sent, left = Signal(COUNT_BITS), Signal(COUNT_BITS)  # elements handed out and not yet
         task = tokens.payload.task
         m.d.comb += [
             some.eq(task.length != 0),
+            left.eq(task.length - sent),
+            more.eq(left > shape.token_length),
             arbiter.requests.eq(Cat(self.token[i].ready for i in range(shape.lanes))),
             arbiter.enable.eq(tokens.valid & some & ~barrier),
-            done.eq(tokens.valid & ~barrier & (~some | arbiter.grant.any())),
+            done.eq(tokens.valid & ~barrier & (~some | (arbiter.grant.any() & ~more))),
             tokens.ready.eq(done),
             self.flip.eq(barrier & self.quiet),
         ]
         for i in range(shape.lanes):
             m.d.comb += [
                 self.token[i].valid.eq(arbiter.grant[i]),
-                self.token[i].payload.eq(task),
+                self.token[i].payload.row.eq(task.row),
+                self.token[i].payload.start.eq(task.start + sent),
+                self.token[i].payload.length.eq(Mux(more, shape.token_length, left)),
+                self.token[i].payload.value.eq(task.value),
             ]
+        with m.If(arbiter.grant.any()):
+            m.d.sync += sent.eq(Mux(more, sent + shape.token_length, 0))
         with m.If(done & tokens.payload.last):
             m.d.sync += barrier.eq(1)
         with m.If(done):
