@@ -7,14 +7,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from hwsim.config import Accelerator, load_config
+from hwsim.config import Accelerator, ArrayConfig, SparseConfig, StreamConfig, load_config
 from hwsim.errors import UserError
-from hwsim.result import Result
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hwsim.models.network import Network
+    from hwsim.result import Result
+    from hwsim.spgemm_result import SpgemmResult
 
 __all__ = ["generate", "simulate", "sweep"]
 
@@ -22,7 +22,7 @@ PHASES = ("inference", "training")
 
 
 def simulate(
-    workload: str | Path | Network,
+    workload: Any,
     config: Accelerator | str | Path,
     *,
     overrides: Iterable[str] = (),
@@ -31,34 +31,83 @@ def simulate(
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Result:
-    """Run a network on an accelerator, counts only: no tensor is touched.
+) -> Result | SpgemmResult:
+    """Run a workload on an accelerator.
+
+    Networks on the arrays are counted only: no tensor is touched. Sparse products are computed,
+    because their cycles depend on where the non-zeros are.
 
     Args:
-        workload: a name of the zoo, an `.onnx` file, or a network.
+        workload: a name of the zoo, an `.onnx` file, or a network; for accelerators of sparse
+            products a Matrix Market file, `rmat:...`, `gcn:...`, `sparse-dnn:...`, or a matrix of
+            scipy.sparse; see docs/sparse-inputs.md.
         config: a configuration, a preset's name or a YAML file.
         overrides: `KEY=VALUE` changes, for a name or file.
         phase: `inference`, or `training` for one step: forward, backward, weight update.
         batch: images, sequences or frames at once.
-        seed: of the zoo's weights; counts do not depend on it.
+        seed: of the zoo's weights, on which counts do not depend, and of generated matrices.
         dims: sizes of an ONNX file's free dimensions.
-        progress: told (layers done, layers in all).
+        progress: told (layers or products done, in all).
 
     Raises:
         UserError: bad input; one sentence.
     """
-    from hwsim.engine import run
-    from hwsim.models.lowering import lower
-    from hwsim.models.lowering_training import kept_bits, lower_training
-    from hwsim.training import run_training
-    from hwsim.workloads import load_network
-
     if not isinstance(config, (str, Path)):
         resolved = config
     else:
         resolved = load_config(config, overrides)
     if phase not in PHASES:
         raise UserError(f"--phase must be one of {', '.join(PHASES)}, but got {phase!r}")
+    if isinstance(resolved, SparseConfig):
+        if phase != "inference" or batch != 1 or dims:
+            raise UserError(
+                f"accelerator {resolved.name} runs sparse products: --phase training, --batch and "
+                "--dim are for networks of dense layers"
+            )
+        return _simulate_sparse(workload, resolved, seed, progress)
+    if isinstance(resolved, StreamConfig):
+        raise UserError(f"accelerator {resolved.name} cannot be simulated yet")
+    return _simulate_layers(workload, resolved, phase, batch, seed, dims, progress)
+
+
+def _simulate_sparse(
+    workload: Any, config: SparseConfig, seed: int, progress: Callable[[int, int], None]
+) -> SpgemmResult:
+    from hwsim.engine_sparse import run_products
+    from hwsim.spgemm_result import SpgemmResult
+    from hwsim.workloads_sparse import is_sparse, load_sparse, workload_name
+
+    if not is_sparse(workload):
+        raise UserError(
+            f"workload {workload_name(workload)}: accelerator {config.name} runs sparse products: "
+            "a .mtx or .mtx.gz file, rmat:..., gcn:... or sparse-dnn:..."
+        )
+    network = load_sparse(workload, config.op, seed)
+    return SpgemmResult(
+        workload=network.name,
+        config=config,
+        runs=tuple(run_products(network.products, config, progress)),
+        seed=seed,
+        notes=network.notes,
+    )
+
+
+def _simulate_layers(
+    workload: Any,
+    resolved: ArrayConfig,
+    phase: str,
+    batch: int,
+    seed: int,
+    dims: Mapping[str, int] | None,
+    progress: Callable[[int, int], None],
+) -> Result:
+    from hwsim.engine import run
+    from hwsim.models.lowering import lower
+    from hwsim.models.lowering_training import kept_bits, lower_training
+    from hwsim.result import Result
+    from hwsim.training import run_training
+    from hwsim.workloads import load_network
+
     network = load_network(workload, batch=batch, seed=seed, dims=dims)
     training = phase == "training"
     try:

@@ -78,7 +78,14 @@ def list_command(json: Json = False) -> None:
 
 @app.command()
 def simulate(
-    workload: Annotated[str, typer.Argument(help="Zoo name or .onnx file.", metavar="WORKLOAD")],
+    workload: Annotated[
+        str,
+        typer.Argument(
+            help="Zoo name or .onnx file; of a sparse product a .mtx or .mtx.gz file, "
+            "rmat:scale=14,edges=262144,seed=1, gcn:... or sparse-dnn:...",
+            metavar="WORKLOAD",
+        ),
+    ],
     accelerator: Annotated[
         str, typer.Option("--accelerator", "-a", metavar="ACCEL", help="Preset or YAML file.")
     ],
@@ -89,12 +96,14 @@ def simulate(
         list[str] | None,
         typer.Option(metavar="NAME=SIZE", help="Size of a free dimension of an .onnx file."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the zoo's weights.")] = 0,
+    seed: Annotated[
+        int, typer.Option(help="Seed of the zoo's weights and of generated matrices.")
+    ] = 0,
     out: Out = None,
     figures: Annotated[bool, typer.Option(help="Write figures with -o.")] = True,
     json: Json = False,
 ) -> None:
-    """Simulate a network layer by layer: cycles and their causes, traffic, energy, utilisation."""
+    """Simulate a network or a sparse product: cycles and their causes, traffic, energy."""
     from hwsim.api import simulate as run
     from hwsim.terminal import progress
 
@@ -114,9 +123,7 @@ def simulate(
     if json:
         print(result.to_json())
         return
-    from hwsim.terminal import result_table
-
-    result_table(result)
+    _result_table(result)
     for note in result.notes:
         print(f"note: {note}", file=sys.stderr)
     if out is not None:
@@ -311,6 +318,19 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+
+
+def _result_table(result: Any) -> None:
+    from hwsim.config import SparseConfig
+
+    if isinstance(result.config, SparseConfig):
+        from hwsim.spgemm_terminal import spgemm_table
+
+        spgemm_table(result)
+    else:
+        from hwsim.terminal import result_table
+
+        result_table(result)
 
 
 def _verify_more(

@@ -18,6 +18,10 @@ from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic import field_validator as _field_validator
 
 from hwsim.config_base import DramConfig, Frozen
+from hwsim.config_dataflow import SpgemmDataflowConfig
+from hwsim.config_delta import DeltaConfig
+from hwsim.config_piuma import PiumaConfig
+from hwsim.config_spgemm import SpgemmConfig
 from hwsim.errors import UserError
 from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat, number_format
@@ -28,9 +32,15 @@ __all__ = [
     "Accelerator",
     "ArrayConfig",
     "BufferConfig",
+    "DeltaConfig",
     "DramConfig",
     "EnergyConfig",
+    "PiumaConfig",
     "SatConfig",
+    "SparseConfig",
+    "SpgemmConfig",
+    "SpgemmDataflowConfig",
+    "StreamConfig",
     "SystolicConfig",
     "dump_config",
     "load_config",
@@ -216,7 +226,11 @@ class SatConfig(_Array):
 
 ArrayConfig = SystolicConfig | SatConfig
 """The machines that run networks of dense shape layer by layer."""
-Accelerator = ArrayConfig
+SparseConfig = SpgemmConfig | PiumaConfig | SpgemmDataflowConfig
+"""The machines that run sparse products."""
+StreamConfig = DeltaConfig
+"""The machines that run streams of frames."""
+Accelerator = ArrayConfig | SparseConfig | StreamConfig
 _ADAPTER: TypeAdapter[Accelerator] = TypeAdapter(
     Annotated[Accelerator, Field(discriminator="kind")]
 )

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from hwsim.config import Accelerator
+from hwsim.config import ArrayConfig, SparseConfig
 from hwsim.errors import UserError
 from hwsim.files import make_folder, write_bytes, write_text, write_with
 from hwsim.models.work import Work
@@ -33,6 +33,9 @@ from hwsim.sweep_spec import Point, SweepSpec, load_spec, points
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from hwsim.models.spgemm import SparseNetwork
+    from hwsim.workloads_sparse import Op
 
 __all__ = ["Executor", "evaluate", "run_sweep", "summarise"]
 
@@ -123,26 +126,17 @@ def run_sweep(
 
 def evaluate(point: Point, phase: str, batch: int, seed: int) -> dict[str, Any]:
     """One point's outcome: its measures, or the sentence that says why there are none."""
-    from hwsim.engine import run
-    from hwsim.result import Result
-    from hwsim.training import run_training
-
-    if point.config is None:
+    config = point.config
+    if config is None:
         return {"status": "failed", "error": point.error}
     try:
-        work = _work(point.workload, phase, batch, seed)
-        result = Result(
-            workload=point.workload,
-            config=point.config,
-            phase=phase,
-            batch=batch,
-            seed=seed,
-            runs=tuple((run_training if phase == "training" else run)(work, point.config)),
-        )
+        if isinstance(config, SparseConfig):
+            summary = _sparse_summary(point.workload, config, seed)
+        else:
+            summary = _layers_summary(point.workload, config, phase, batch, seed)
     except UserError as error:
         return {"status": "failed", "error": str(error)}
-    summary = result.summary | {"pes": _pes(point.config)}
-    return {"status": "done", "error": ""} | {name: summary[name] for name in _MEASURES}
+    return {"status": "done", "error": ""} | {name: summary.get(name) for name in _MEASURES}
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -217,8 +211,41 @@ def _work(workload: str, phase: str, batch: int, seed: int) -> tuple[Work, ...]:
         raise UserError(str(error)) from None
 
 
-def _pes(config: Accelerator) -> int:
-    return config.pes
+def _layers_summary(
+    workload: str, config: ArrayConfig, phase: str, batch: int, seed: int
+) -> dict[str, Any]:
+    from hwsim.engine import run
+    from hwsim.result import Result
+    from hwsim.training import run_training
+
+    work = _work(workload, phase, batch, seed)
+    result = Result(
+        workload=workload,
+        config=config,
+        phase=phase,
+        batch=batch,
+        seed=seed,
+        runs=tuple((run_training if phase == "training" else run)(work, config)),
+    )
+    return result.summary | {"pes": config.pes}
+
+
+def _sparse_summary(workload: str, config: SparseConfig, seed: int) -> dict[str, Any]:
+    from hwsim.engine_sparse import run_products
+    from hwsim.spgemm_result import SpgemmResult
+
+    products = _sparse(workload, config.op, seed).products
+    runs = tuple(run_products(products, config))
+    result = SpgemmResult(workload=workload, config=config, runs=runs, seed=seed)
+    # what a multiply a cycle is to an array, its peak is to any other machine
+    return result.summary | {"pes": round(config.peak_macs_per_cycle)}
+
+
+@lru_cache(maxsize=4)  # operands of a network may be large
+def _sparse(workload: str, op: Op | None, seed: int) -> SparseNetwork:
+    from hwsim.workloads_sparse import load_sparse
+
+    return load_sparse(workload, op, seed)
 
 
 def _words(outcome: Mapping[str, Any]) -> str:

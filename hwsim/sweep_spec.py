@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwsim.config import Accelerator, load_config, replace, sentence
+from hwsim.config import Accelerator, SparseConfig, load_config, replace, sentence
 from hwsim.errors import UserError
 from hwsim.workloads import load_network
 from hwsim.yaml12 import parse_yaml
@@ -28,7 +29,7 @@ class SweepSpec(BaseModel):
 
     Attributes:
         accelerator: preset or YAML file that every point starts from.
-        workloads: zoo names or `.onnx` files; every point runs on each.
+        workloads: as WORKLOAD of `hwsim simulate`; every point runs on each.
         parameters: values by dotted field path; their product is the grid.
         together: lists of fields that move in step instead, all with equally many values.
         phase: `inference`, or `training` for one step.
@@ -100,9 +101,7 @@ def points(spec: SweepSpec) -> list[Point]:
         UserError: a workload cannot be loaded, or there are more than a million points.
     """
     base = load_config(spec.accelerator)
-    identities = {
-        name: load_network(name, batch=spec.batch, seed=spec.seed).source for name in spec.workloads
-    }
+    identities = {name: _identity(name, base, spec) for name in spec.workloads}
     found: dict[str, Point] = {}
     for values in _grid(spec):
         config, error = None, ""
@@ -116,6 +115,25 @@ def points(spec: SweepSpec) -> list[Point]:
             point = Point(key=key, workload=workload, values=values, config=config, error=error)
             found.setdefault(key, point)
     return list(found.values())
+
+
+def _identity(workload: str, base: Accelerator, spec: SweepSpec) -> str:
+    """What a workload is, whatever its file is called; it is read once to see that it can be."""
+    if not isinstance(base, SparseConfig):
+        return load_network(workload, batch=spec.batch, seed=spec.seed).source
+    if spec.phase != "inference" or spec.batch != 1:
+        raise UserError(
+            f"accelerator {base.name} runs sparse products: phase training and batch are for "
+            "networks of dense layers"
+        )
+    from hwsim.workloads_sparse import load_sparse
+
+    seen = hashlib.sha256()
+    for product in load_sparse(workload, base.op, spec.seed).products:
+        for matrix in (product.a, product.b):
+            for array in (matrix.indptr, matrix.indices, matrix.data):
+                seen.update(np.ascontiguousarray(array).data)
+    return f"{workload} {seen.hexdigest()}"
 
 
 def _check(spec: SweepSpec) -> None:

@@ -43,11 +43,16 @@ def load_network(
             return load_onnx(text, batch=batch, dims=dims)
         except ValueError as error:
             raise UserError(str(error)) from None
-    if text.endswith((".mtx", ".mtx.gz")) or text.startswith("rmat:"):
-        raise UserError(f"workload {text}: the systolic and sat accelerators take networks only")
     from hwsim.models.zoo import ZOO, build
 
     if text not in ZOO:
+        from hwsim.workloads_sparse import is_sparse, workload_name
+
+        if is_sparse(workload):
+            raise UserError(
+                f"workload {workload_name(workload)}: a sparse product runs on piuma, spgemm or "
+                "another accelerator of sparse products, not on an array for networks"
+            )
         known = ", ".join(sorted(ZOO))
         raise UserError(f"workload {text!r} is neither an .onnx file nor one of {known}")
     if dims:

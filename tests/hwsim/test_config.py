@@ -96,7 +96,7 @@ def test_last_override_wins_and_yaml_1_2_is_read():
         ("dram=3", "dram: input should be a valid dictionary"),
         ("group=12", "group must be a multiple of the M of sparsity, but got group=12"),
         ("psum_depth=100", "psum_depth must be a power of two, but got 100"),
-        ("kind=tpu", "kind: must be one of systolic, sat in sat, but got 'tpu'"),
+        ("kind=tpu", "kind: must be one of systolic, sat, spgemm, "),
     ],
 )
 def test_override_errors(override, text):
@@ -133,5 +133,5 @@ def test_unreadable_files(tmp_path):
     binary.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="it is not UTF-8 text"):
         load_config(binary)
-    with pytest.raises(UserError, match=r"'tpu' is neither a preset \(sat, systolic\) nor a YAML"):
+    with pytest.raises(UserError, match=r"'tpu' is neither a preset \(.*sat.*\) nor a YAML"):
         load_config("tpu")
