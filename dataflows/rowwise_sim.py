@@ -15,9 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 from hwsim.dataflows.rowwise_kernel import (
     ACCUMULATES,
     CAUSES,
+    DONE_CYCLE,
+    FLIP,
     INSERTS,
     MULTIPLIES,
-    PORTS,
     PROBES,
     SKIPPED,
     SPILLED,
@@ -25,6 +26,7 @@ from hwsim.dataflows.rowwise_kernel import (
     WINDOW_CYCLES,
     step_windows,
 )
+from hwsim.dataflows.rowwise_ports import PORTS
 from hwsim.dataflows.stream import gap_list
 from hwsim.models.formats import CANONICAL_NAN_BITS
 from hwsim.models.rowwise import RowwiseShape, row_factor
@@ -32,7 +34,6 @@ from hwsim.models.sparse import Csr
 
 __all__ = ["MemoryLatency", "RowwiseGaps", "RowwiseRun", "simulate"]
 
-_FLIP, _DONE_CYCLE = 8, 9
 _CYCLE_LIMIT = 1 << 40
 
 
@@ -194,9 +195,9 @@ def simulate(
         spill_column=s_key & mask,
         spill_value=_canonical(s_value),
         spill_cycle=s_cycle,
-        counts=record[:, :_FLIP],
-        flip_cycles=record[:, _FLIP],
-        done_cycles=record[:, _DONE_CYCLE],
+        counts=record[:, :FLIP],
+        flip_cycles=record[:, FLIP],
+        done_cycles=record[:, DONE_CYCLE],
     )
 
 
