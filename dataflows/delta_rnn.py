@@ -72,7 +72,8 @@ def layer_cycles(
     else:
         where = _positions(positions)
     _check(inputs, hidden, num_pe, fifo_depth, memory_latency)
-    cycles = _layer(inputs, hidden, where, num_pe, fifo_depth)
+    column = 3 * hidden // num_pe
+    cycles = _layer(inputs, hidden, where, num_pe, fifo_depth, column)
     if cycles < 0:  # not ascending, or outside: the usual case does not pay for the difference
         where = np.unique(where)
         if where[0] < 0 or where[-1] >= inputs + hidden:
@@ -81,7 +82,7 @@ def layer_cycles(
                 f"positions must be in 0..inputs+hidden-1 = 0..{inputs + hidden - 1}, "
                 f"but got {wrong}"
             )
-        cycles = _layer(inputs, hidden, where, num_pe, fifo_depth)
+        cycles = _layer(inputs, hidden, where, num_pe, fifo_depth, column)
     return int(cycles) + max(0, memory_latency - 1)
 
 
@@ -116,11 +117,14 @@ def layer_cycles_many(
     fifo_depth: int = FIFO_DEPTH,
     *,
     memory_latency: int = 1,
+    column_cycles: int | None = None,
 ) -> NDArray[np.int64]:
     """Cycles of many steps of a layer.
 
     Args:
         nonzero: bool[steps, inputs + hidden], True where an item is not zero.
+        column_cycles: that a weight column takes when memory is slower than the lanes; None is
+            S = 3 hidden / num_pe.
 
     Returns:
         int64[steps].
@@ -135,8 +139,12 @@ def layer_cycles_many(
             f"nonzero must be [steps, inputs + hidden = {inputs + hidden}], "
             f"but got shape {mask.shape}"
         )
+    least = 3 * hidden // num_pe
+    column = least if column_cycles is None else column_cycles
+    if column < least:
+        raise ValueError(f"column_cycles must be at least {least}, but got {column}")
     cycles = np.empty(mask.shape[0], np.int64)
-    _layers(inputs, hidden, mask, num_pe, fifo_depth, cycles)
+    _layers(inputs, hidden, mask, num_pe, fifo_depth, column, cycles)
     return cycles + max(0, memory_latency - 1)
 
 
@@ -209,10 +217,14 @@ def _check(inputs: int, hidden: int, num_pe: int, fifo_depth: int, memory_latenc
 
 @njit(cache=True)
 def _layer(
-    inputs: int, hidden: int, positions: NDArray[np.int64], num_pe: int, fifo_depth: int
+    inputs: int,
+    hidden: int,
+    positions: NDArray[np.int64],
+    num_pe: int,
+    fifo_depth: int,
+    column: int,
 ) -> int:  # pragma: no cover - compiled
     """`layer_cycles` with an ideal memory; -1 if the positions do not ascend inside the scan."""
-    column = 3 * hidden // num_pe
     held = fifo_depth - 1
     ends = np.empty(held, np.int64)  # end[n - held] stands where end[n] will
     slot, full = 0, False
@@ -254,6 +266,7 @@ def _layers(
     mask: NDArray[np.bool_],
     num_pe: int,
     fifo_depth: int,
+    column: int,
     cycles: NDArray[np.int64],
 ) -> None:  # pragma: no cover - compiled
     """`_layer` for each row of a mask."""
@@ -263,4 +276,4 @@ def _layers(
         for p in range(inputs + hidden):
             positions[count] = p
             count += mask[step, p]
-        cycles[step] = _layer(inputs, hidden, positions[:count], num_pe, fifo_depth)
+        cycles[step] = _layer(inputs, hidden, positions[:count], num_pe, fifo_depth, column)

@@ -25,9 +25,16 @@ from hwsim.dataflows.delta_rnn import (
 )
 
 
-def slow(inputs: int, hidden: int, positions: set[int], num_pe: int = 8, depth: int = 32) -> int:
+def slow(
+    inputs: int,
+    hidden: int,
+    positions: set[int],
+    num_pe: int = 8,
+    depth: int = 32,
+    column: int | None = None,
+) -> int:
     """The algorithm as it is printed, with lists and sets."""
-    column = 3 * hidden // num_pe
+    column = column or 3 * hidden // num_pe
     items = sorted(positions | {inputs - 1, inputs + hidden - 1})
     free, shift, end = -9, 0, []
     for n, p in enumerate(items):
@@ -89,6 +96,14 @@ def test_memory_latency_is_paid_once_a_layer_step(latency, more):
     layers = [(40, 64, [1, 5, 60]), (64, 64, [0, 127])]
     late = step_cycles(layers, memory_latency=latency)
     assert late == step_cycles(layers) + 2 * more
+
+
+def test_memory_slower_than_the_lanes():
+    mask = np.random.default_rng(0).random((5, 40 + 32)) < 0.4
+    wanted = [slow(40, 32, set(np.flatnonzero(m).tolist()), column=20) for m in mask]
+    assert layer_cycles_many(40, 32, mask, column_cycles=20).tolist() == wanted
+    with pytest.raises(ValueError, match="column_cycles must be at least 12, but got 11"):
+        layer_cycles_many(40, 32, mask, column_cycles=11)
 
 
 def test_fifo_depth_matters_only_when_the_lanes_are_behind():
