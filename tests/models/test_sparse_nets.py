@@ -139,7 +139,7 @@ def test_gcn_with_what_does_not_fit():
         binary_features(4, 4, 0, 0)
 
 
-@given(st.lists(st.integers(2, 4), min_size=1, max_size=4), st.integers(1, 3))
+@given(st.lists(st.integers(2, 4), min_size=1, max_size=3), st.integers(1, 3))
 def test_radix_net_against_its_definition(radices, width):
     """Powers of the cyclic shift, the Kronecker product with ones, and one path between any two."""
     base = int(np.prod(radices))
