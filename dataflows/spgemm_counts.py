@@ -48,8 +48,15 @@ _FEW_COLUMNS = 1 << 20
 _POINTER_BYTES = 4
 """A row pointer in the published counts (TeAAL MICRO'23: pbits 32)."""
 
+_DE_BRUIJN = np.uint64(0x03F79D71B4CB0A89)
+"""Each window of 6 bits is another one: (2^b x this) >> 58 names b (C. Leiserson, H. Prokop,
+K. Randall, "Using de Bruijn Sequences to Index a 1 in a Computer Word", MIT, 1998)."""
+_TOP_SIX = np.uint64(58)
+_BIT = np.zeros(64, np.int64)
+_BIT[[(0x03F79D71B4CB0A89 << b) % (1 << 64) >> 58 for b in range(64)]] = np.arange(64)
 
-@dataclass(frozen=True, kw_only=True)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Counts:
     """What a product costs in any dataflow.
 
@@ -165,7 +172,8 @@ def multiply(a: Csr, b: Csr, lengths: NDArray[np.int64] | None = None) -> Csr:
     data = np.empty(nnz, a.data.dtype)
     columns, places = used_columns(b)
     size = b.shape[1] if columns is None else len(columns)
-    _numeric(*_arrays(a), b.indptr, places, b.data, size, indptr, indices, data)
+    with np.errstate(over="ignore", invalid="ignore"):  # NumPy warns where the JIT is off
+        _numeric(*_arrays(a), b.indptr, places, b.data, size, indptr, indices, data)
     if columns is not None:
         indices = columns[indices]
     if data.dtype == np.float32:
@@ -221,7 +229,8 @@ def _numeric(
 ) -> None:
     """Fills `indices` and `data` of C, whose `indptr` is known."""
     total = np.zeros(columns, data.dtype)
-    used = np.zeros(columns, np.bool_)
+    bits = np.zeros((columns + 63) // 64, np.uint64)  # which columns the row holds so far
+    one, low_six = np.uint64(1), np.uint64(63)
     for i in range(a_indptr.shape[0] - 1):
         at, low, high = indptr[i], columns, -1
         for p in range(a_indptr[i], a_indptr[i + 1]):
@@ -233,24 +242,29 @@ def _numeric(
             high = max(high, b_indices[end - 1])
             for q in range(begin, end):
                 j = b_indices[q]
-                if used[j]:
+                bit = one << (np.uint64(j) & low_six)
+                if bits[j >> 6] & bit:
                     total[j] += left * b_data[q]
                 else:
-                    used[j] = True
+                    bits[j >> 6] |= bit
                     total[j] = left * b_data[q]
                     indices[at] = j
                     at += 1
-        begin, length = indptr[i], at - indptr[i]
-        # Columns in order: read off the marks where the row is dense enough, else sort.
-        if high - low < 16 * length:
+        begin = indptr[i]
+        # Columns in order: read off the bits where the row is dense enough, else sort.
+        if (high >> 6) - (low >> 6) < 16 * (at - begin):
             at = begin
-            for j in range(low, high + 1):
-                if used[j]:
-                    indices[at] = j
+            for word in range(low >> 6, (high >> 6) + 1):
+                left_bits = bits[word]
+                while left_bits:
+                    lowest = left_bits & (~left_bits + one)
+                    indices[at] = 64 * word + _BIT[(lowest * _DE_BRUIJN) >> _TOP_SIX]
                     at += 1
-        elif length > 1:
+                    left_bits ^= lowest
+                bits[word] = 0
+        else:
             indices[begin:at].sort()
+            for q in range(begin, at):
+                bits[indices[q] >> 6] = 0
         for q in range(begin, at):
-            j = indices[q]
-            data[q] = total[j]
-            used[j] = False
+            data[q] = total[indices[q]]

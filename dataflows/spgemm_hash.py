@@ -96,14 +96,15 @@ def hash_product(
     data = np.empty(nnz, a.data.dtype)
     columns = np.full(int(numeric_slots.max(initial=1)), -1, np.int64)
     totals = np.zeros(len(columns), a.data.dtype)
-    numeric_probes = _accumulate(
-        (a.indptr, a.indices, a.data),
-        (b.indptr, b.indices, b.data),
-        numeric_slots,
-        scale,
-        (columns, totals),
-        (indptr, indices, data),
-    )
+    with np.errstate(over="ignore", invalid="ignore"):  # NumPy warns where the JIT is off
+        numeric_probes = _accumulate(
+            (a.indptr, a.indices, a.data),
+            (b.indptr, b.indices, b.data),
+            numeric_slots,
+            scale,
+            (columns, totals),
+            (indptr, indices, data),
+        )
     if data.dtype == np.float32:
         data.view(np.uint32)[np.isnan(data)] = CANONICAL_NAN_BITS
     counts = HashCounts(
