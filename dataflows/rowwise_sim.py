@@ -29,7 +29,7 @@ from hwsim.dataflows.rowwise_kernel import (
 from hwsim.dataflows.rowwise_ports import PORTS
 from hwsim.dataflows.stream import gap_list
 from hwsim.models.formats import CANONICAL_NAN_BITS
-from hwsim.models.rowwise import RowwiseShape, row_factor
+from hwsim.models.rowwise import RowLists, RowwiseShape, row_factor
 from hwsim.models.sparse import Csr
 
 __all__ = ["MemoryLatency", "RowwiseGaps", "RowwiseRun", "simulate"]
@@ -135,8 +135,8 @@ class RowwiseRun:
 
 def simulate(
     shape: RowwiseShape,
-    a: Csr,
-    b: Csr,
+    a: Csr | RowLists,
+    b: Csr | RowLists,
     starts: NDArray[np.int64],
     *,
     gaps: RowwiseGaps | None = None,
@@ -202,7 +202,7 @@ def simulate(
 
 
 def _checked_jobs(
-    shape: RowwiseShape, a: Csr, b: Csr, starts: NDArray[np.int64]
+    shape: RowwiseShape, a: Csr | RowLists, b: Csr | RowLists, starts: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     if a.shape[1] != b.shape[0]:
         raise ValueError(f"columns of A must be rows of B, but got shapes {a.shape} and {b.shape}")

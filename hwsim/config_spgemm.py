@@ -127,3 +127,8 @@ class SpgemmConfig(Frozen):
     def capacity(self) -> int:
         """Entries of C that all banks hold."""
         return self.banks * self.entries
+
+    @property
+    def peak_macs_per_cycle(self) -> int:
+        """Multiplies a cycle at full use."""
+        return self.lanes

@@ -38,6 +38,8 @@ _ALL = (
     Counter("spgemm.hash.probe", "probe", "table slots looked at, the one that matches included"),
     Counter("spgemm.hash.insert", "entry", "keys that claimed an empty slot"),
     Counter("spgemm.hash.accumulate", "add", "products added to a key already in the table"),
+    Counter("spgemm.hash.spill", "multiply", "products that found no slot and take a further pass"),
+    Counter("spgemm.hash.wait", "cycle", "bank cycles spent waiting for a sum to the same entry"),
     Counter("spgemm.fibre_cache.hit", "row", "row fibres of B found whole in the fibre cache"),
     Counter("spgemm.fibre_cache.miss", "row", "row fibres of B fetched from DRAM"),
     Counter("spgemm.merge.element", "element", "elements that pass a merger, every level"),

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RowwiseShape", "row_bound", "row_factor", "windows"]
+__all__ = ["RowLists", "RowwiseShape", "row_bound", "row_factor", "spill_operands", "windows"]
 
 _GOLDEN = 0.6180339887498949
 """1 / phi: multiples of it spread best (D. Knuth, TAOCP vol. 3, section 6.4)."""
@@ -54,6 +54,26 @@ class RowwiseShape:
     @property
     def value_dtype(self) -> np.dtype:
         return np.dtype(np.float32 if self.is_float else np.int32)
+
+
+@dataclass(frozen=True, eq=False)
+class RowLists:
+    """Rows of elements as CSR stores them, but columns in any order, also more than once in a row.
+
+    Attributes:
+        shape: rows and columns.
+        indptr: int64 [rows + 1].
+        indices, data: of each element, column and value.
+    """
+
+    shape: tuple[int, int]
+    indptr: NDArray[np.int64]
+    indices: NDArray
+    data: NDArray
+
+    @property
+    def nnz(self) -> int:
+        return len(self.data)
 
 
 def row_factor(hash_bits: int) -> int:
@@ -103,3 +123,34 @@ def windows(bound: NDArray[np.int64], capacity: int, rows: int) -> NDArray[np.in
         fits = int(np.searchsorted(ends, ends[here] + capacity, side="right")) - 1
         starts.append(min(max(fits, here + 1), here + rows))
     return np.array(starts, np.int64)
+
+
+def spill_operands(
+    shape: tuple[int, int], rows: NDArray, columns: NDArray, values: NDArray
+) -> tuple[RowLists, RowLists]:
+    """Spilled products as a product A' B' that the engine can run: their sums by (row, column).
+
+    The products lie in memory in the order in which they left. Products of one row that follow one
+    another are a row of B'; A' picks them with ones, and 1 x is x, also in floating point.
+
+    Args:
+        shape: of C.
+        rows, columns, values: of each spilled product, in that order.
+
+    Returns:
+        A' [rows of C, runs] and B' [runs, columns of C].
+    """
+    starts = np.flatnonzero(np.diff(rows, prepend=-1))
+    owner = rows[starts]
+    order = np.argsort(owner, kind="stable")
+    counts = np.bincount(owner, minlength=shape[0])
+    pick = RowLists(
+        (shape[0], starts.size),
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        order,
+        np.ones(starts.size, values.dtype),
+    )
+    spilled = RowLists(
+        (starts.size, shape[1]), np.append(starts, rows.size).astype(np.int64), columns, values
+    )
+    return pick, spilled
