@@ -1,0 +1,161 @@
+"""The delta engines: scanner, event FIFO, column streamer, lanes, then output pass or gate unit.
+
+`LayerEngine` is a linear or convolutional layer, `GruEngine` a GRU layer; both are made of the same
+units. docs/delta-engine.md says what happens in which cycle; `hwsim.dataflows.delta_sim` counts
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import memory, stream, wiring
+from amaranth.lib.wiring import In, Member, Out
+
+from hwsim.models.delta_shape import DeltaShape
+from hwsim.rtl.delta_gate import (
+    DELTA_GATE,
+    DELTA_GATES,
+    GateLane,
+    GateUnit,
+    gates_signature,
+)
+from hwsim.rtl.delta_lanes import DELTA_LANE, DELTA_LANES, DeltaLane, DeltaLanes, lanes_signature
+from hwsim.rtl.delta_output import (
+    DELTA_CODE,
+    DELTA_OUTPUT,
+    CodeLane,
+    OutputPass,
+    output_signature,
+)
+from hwsim.rtl.delta_parts import (
+    EventQueue,
+    config_layout,
+    event_layout,
+    items_layout,
+    parameter_layout,
+    sums_layout,
+    weights_layout,
+)
+from hwsim.rtl.delta_scanner import DELTA_SCANNER, DeltaScanner, scanner_signature
+from hwsim.rtl.delta_streamer import DELTA_STREAMER, ColumnStreamer, streamer_signature
+from hwsim.rtl.rowwise_parts import instance
+
+__all__ = ["DELTA_TOP", "DeltaEngine", "delta_members", "delta_parts"]
+
+DELTA_TOP = "delta_top"
+
+
+def delta_parts(shape: DeltaShape) -> dict[str, Callable[[], wiring.Component]]:
+    """What makes each component of the engine, by module name, its top last."""
+    front: dict[str, Callable[[], wiring.Component]] = {
+        DELTA_SCANNER: lambda: DeltaScanner(shape),
+        DELTA_STREAMER: lambda: ColumnStreamer(shape),
+        DELTA_LANE: lambda: DeltaLane(shape),
+        DELTA_LANES: lambda: DeltaLanes(shape),
+    }
+    back: dict[str, Callable[[], wiring.Component]]
+    if shape.gru:
+        back = {DELTA_GATE: lambda: GateLane(shape), DELTA_GATES: lambda: GateUnit(shape)}
+    else:
+        back = {DELTA_CODE: lambda: CodeLane(shape), DELTA_OUTPUT: lambda: OutputPass(shape)}
+    return {**front, **back, DELTA_TOP: lambda: DeltaEngine(shape)}
+
+
+def delta_members(shape: DeltaShape) -> dict[str, Member]:
+    """Ports of `DeltaEngine`."""
+    set_up: dict[str, Member]
+    if shape.gru:
+        set_up = {"start": In(stream.Signature(sums_layout(shape)))}
+    else:
+        set_up = {"parameters": In(stream.Signature(parameter_layout(shape)))}
+    return {
+        "config": In(config_layout(shape)),
+        **set_up,
+        "x": In(stream.Signature(items_layout(shape, shape.detector_width))),
+        "w_request": Out(stream.Signature(shape.address_bits)),
+        "w": In(stream.Signature(weights_layout(shape))),
+        "o": Out(stream.Signature(items_layout(shape, shape.lanes))),
+    }
+
+
+class DeltaEngine(wiring.Component):
+    """A layer that computes on change; instantiates the units.
+
+    Ports:
+        config: constant from reset, `hwsim.rtl.delta_parts.config_layout`.
+        parameters: of a layer, biases and factors, a word for each `lanes` channels.
+        start: of a GRU, the sums' first values: z, r, the input's part of n, the state's part.
+        x: frames, `detector_width` elements a word; every pixel's channels begin a word.
+        w_request, w: numbers of words of weights, and the words in the same order, whenever.
+        o: a frame's results, `lanes` elements a word: codes, channels innermost, or the state.
+
+    Every output's `valid` and every input's `ready` depend on registers alone.
+    """
+
+    def __init__(self, shape: DeltaShape) -> None:
+        self.shape = shape
+        super().__init__(delta_members(shape))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        shape = self.shape
+        scanner = instance(m, DELTA_SCANNER, "scanner", scanner_signature(shape))
+        m.submodules.events = events = EventQueue(event_layout(shape), shape.capacity)
+        streamer = instance(m, DELTA_STREAMER, "streamer", streamer_signature(shape))
+        lanes = instance(m, DELTA_LANES, "lanes", lanes_signature(shape))
+        _link(m, self.x, scanner.x)
+        _link(m, scanner.o, events.i)
+        _link(m, events.o, streamer.i)
+        _link(m, streamer.request, self.w_request)
+        _link(m, streamer.o, lanes.i)
+        _link(m, self.w, lanes.weights)
+        if shape.gru:
+            back = instance(m, DELTA_GATES, "gates", gates_signature(shape))
+            _link(m, self.start, lanes.start)
+            self._state(m, scanner, lanes)
+        else:
+            back = instance(m, DELTA_OUTPUT, "output", output_signature(shape))
+            _link(m, self.parameters, back.parameters)
+        _link(m, lanes.o, back.i)
+        _link(m, back.o, self.o)
+        for unit in (scanner, streamer, lanes, *([] if shape.gru else [back])):
+            m.d.comb += Value.cast(unit.config).eq(Value.cast(self.config))
+        return m
+
+    def _state(self, m: Module, scanner: Any, lanes: Any) -> None:
+        """The state's memory: written with the results, read by the scanner and the gate unit."""
+        width = items_layout(self.shape, self.shape.lanes).size
+        m.submodules.state = store = memory.Memory(
+            shape=width, depth=max(2, self.shape.sigma_words // 4), init=[]
+        )
+        write, group = store.write_port(), Signal(self.shape.sigma_bits + 1)
+        taken, end = Signal(), Signal()
+        m.d.comb += [
+            taken.eq(self.o.valid & self.o.ready),
+            end.eq(taken & (group + 1 == self.config.groups)),
+            scanner.done.eq(end),
+            write.en.eq(taken),
+            write.addr.eq(group),
+            write.data.eq(Value.cast(self.o.payload)),
+        ]
+        with m.If(taken):
+            m.d.sync += group.eq(Mux(end, 0, group + 1))
+        for unit in (scanner, lanes):
+            read = store.read_port()
+            m.d.comb += [
+                read.addr.eq(unit.h_word),
+                read.en.eq(unit.h_read),
+                Value.cast(unit.h).eq(read.data),
+            ]
+
+
+def _link(m: Module, source: Any, sink: Any) -> None:
+    """A stream from where it comes to where it goes; signals of instances have no direction."""
+    m.d.comb += [
+        Value.cast(sink.payload).eq(Value.cast(source.payload)),
+        sink.valid.eq(source.valid),
+        source.ready.eq(sink.ready),
+    ]
