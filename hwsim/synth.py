@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BlockReport", "SynthReport", "default_blocks", "synth", "synth_table", "target_names"]
 
-_DEFAULT_BLOCKS = ("uspe", "stce", "sore", "wuve")
+_DEFAULT_BLOCKS = ("uspe", "stce", "sore", "wuve", "bank", "lane", "dispatch")
 _ARRIVALS = 24
 """Registers listed, so that the stages of a pipeline can be compared."""
 
@@ -101,11 +101,11 @@ def target_names() -> dict[str, str]:
     return {name: target.description for name, target in TARGETS.items()}
 
 
-def default_blocks() -> list[str]:
+def default_blocks(config: Accelerator) -> list[str]:
     """The blocks of a report that names none: all that this version has of the usual ones."""
-    from hwsim.rtl.blocks import BLOCKS
+    from hwsim.rtl.blocks import blocks_of
 
-    return [name for name in _DEFAULT_BLOCKS if name in BLOCKS]
+    return [name for name in _DEFAULT_BLOCKS if name in blocks_of(config)]
 
 
 def synth(
@@ -123,7 +123,7 @@ def synth(
     Args:
         config: an accelerator with RTL.
         target: a name of `hwsim.rtl.targets.TARGETS`.
-        blocks: names of `hwsim.rtl.blocks.BLOCKS`; none takes `default_blocks()`.
+        blocks: names of `hwsim.rtl.blocks.blocks_of`; none takes `default_blocks`.
         seed: of the placer's start.
         timeout_s: seconds at most for each run of a tool.
         out: write the report, the configuration and the tools' reports and logs there.
@@ -134,7 +134,7 @@ def synth(
             of range, or a folder that cannot be written.
     """
     import hwsim
-    from hwsim.rtl.blocks import BLOCKS, block_verilog
+    from hwsim.rtl.blocks import block_verilog, blocks_of
     from hwsim.rtl.synth import tool_versions
     from hwsim.rtl.targets import TARGETS
 
@@ -145,7 +145,7 @@ def synth(
     if not 0 <= seed < 2**31:
         raise UserError(f"--seed must lie in 0..2147483647, but got {seed}")
     chosen = TARGETS[target]
-    names = list(dict.fromkeys(blocks)) or default_blocks()
+    names = list(dict.fromkeys(blocks)) or default_blocks(config)
     designs = {name: block_verilog(name, config) for name in names}  # all mistakes before any work
     report = SynthReport(
         accelerator=config.name,
@@ -160,7 +160,7 @@ def synth(
     )
     folder = None if out is None else make_folder(out)
     for name, (verilog, top) in designs.items():
-        entry = BlockReport(block=name, description=BLOCKS[name], top=top)
+        entry = BlockReport(block=name, description=blocks_of(config)[name], top=top)
         report.blocks.append(entry)
         _fill(entry, verilog, chosen, config, seed, timeout_s, folder, progress)
         if folder is not None:  # what is done stays when a later block is interrupted

@@ -1,4 +1,4 @@
-"""The blocks of the sparse training engine one by one, in a configuration's sizes.
+"""The blocks of the engines one by one, in a configuration's sizes.
 
 Synthesis and generation ask here for a block by name, so that a report of one block and the
 engine that holds it come from the same fields.
@@ -10,18 +10,23 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from hwsim.config import Accelerator, SatConfig
+from hwsim.config import Accelerator, SatConfig, SpgemmConfig
 from hwsim.errors import UserError
 from hwsim.rtl.post import POST_LANE, PostLane, PostUnit
+from hwsim.rtl.rowwise_bank import ROWWISE_BANK
+from hwsim.rtl.rowwise_dispatch import ROWWISE_DISPATCH
+from hwsim.rtl.rowwise_lane import ROWWISE_LANE
 from hwsim.rtl.sore import RANK_LANE, SORE_LANE, RankLane, RankSelector, TopNLane, TopNSelector
 from hwsim.rtl.verilog import component_verilog, engine_parts
 from hwsim.rtl.wuve import WUVE_LANE, UpdateEngine, UpdateLane
 
 __all__ = [
     "BLOCKS",
+    "ROWWISE_BLOCKS",
     "Parts",
     "block",
     "block_verilog",
+    "blocks_of",
     "parts_verilog",
     "post_parts",
     "rank_parts",
@@ -41,7 +46,22 @@ BLOCKS = {
     "post": "vector post unit: bias, FP16 rounding, ReLU or its gate, a lane a column",
     "rank": "one-cycle N:M selectors that compare all pairs, the alternative to sore",
 }
-"""Names that `block` takes, with what each is."""
+"""Names that `block` takes for the sparse training engine, with what each is."""
+
+ROWWISE_BLOCKS = {
+    "bank": "hash table with atomic insert-or-accumulate and its dense arrays",
+    "lane": "streamer of rows of B and multiplier",
+    "dispatch": "token dispatcher with the streamers of A",
+    "engine": "row-wise SpGEMM engine, the whole",
+}
+"""The same for the row-wise SpGEMM engine."""
+
+_ROWWISE_MODULES = {"bank": ROWWISE_BANK, "lane": ROWWISE_LANE, "dispatch": ROWWISE_DISPATCH}
+
+
+def blocks_of(config: Accelerator) -> dict[str, str]:
+    """Names of the blocks that a configuration's engine has, with what each is."""
+    return ROWWISE_BLOCKS if isinstance(config, SpgemmConfig) else BLOCKS
 
 
 def block(name: str, config: Accelerator) -> tuple[wiring.Component, str]:
@@ -113,6 +133,12 @@ def selector_sizes(config: SatConfig) -> tuple[int, int]:
 
 def _parts(name: str, config: Accelerator) -> Parts:
     engine = engine_parts(config)
+    if isinstance(config, SpgemmConfig):
+        if name == "engine":
+            return engine
+        if name in _ROWWISE_MODULES:
+            return {_ROWWISE_MODULES[name]: engine[_ROWWISE_MODULES[name]]}
+        raise _no_block(name, config)
     assert isinstance(config, SatConfig)  # engine_parts refuses the others
     n_max, m = selector_sizes(config)
     match name:
@@ -132,4 +158,8 @@ def _parts(name: str, config: Accelerator) -> Parts:
             )
         case "post":
             return post_parts(cols=config.cols, adder_latency=config.adder_latency)
-    raise UserError(f"a block must be one of {', '.join(BLOCKS)}, but got {name!r}")
+    raise _no_block(name, config)
+
+
+def _no_block(name: str, config: Accelerator) -> UserError:
+    return UserError(f"a block must be one of {', '.join(blocks_of(config))}, but got {name!r}")

@@ -13,12 +13,13 @@ from amaranth.back import rtlil
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
-from hwsim.config import Accelerator, SatConfig
+from hwsim.config import Accelerator, SatConfig, SpgemmConfig
 from hwsim.errors import UserError
 from hwsim.models.array import ArrayShape
 from hwsim.models.nm import NMPattern
 from hwsim.rtl.engine import ENGINE_TOP, engine_members, training_parts
 from hwsim.rtl.pe import ProcessingElement
+from hwsim.rtl.rowwise import rowwise_members, rowwise_parts
 from hwsim.rtl.stce import PE_MODULE, SparseArray, array_members
 
 __all__ = [
@@ -59,6 +60,8 @@ def training_engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.
 
 
 def _training_sizes(config: Accelerator) -> tuple[ArrayShape, NMPattern, int, int]:
+    if isinstance(config, SpgemmConfig):
+        raise UserError(f"kind: the training engine is sat's, but {config.name} is a {config.kind}")
     sat = _with_rtl(config)
     if sat.format != "fp16":
         raise UserError(f"format: the training engine is FP16, but got {sat.format}")
@@ -71,11 +74,13 @@ def _training_sizes(config: Accelerator) -> tuple[ArrayShape, NMPattern, int, in
 
 
 def engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component]]:
-    """What makes each component of an engine, by module name: its PE first, its top last.
+    """What makes each component of an engine, by module name: what is repeated first, the top last.
 
     Raises:
         UserError: there is no RTL for this kind of accelerator.
     """
+    if isinstance(config, SpgemmConfig):
+        return rowwise_parts(config.shape)
     sat = _with_rtl(config)
     return {
         PE_MODULE: lambda: ProcessingElement(sat.number, sat.array),
@@ -89,11 +94,13 @@ def ports(config: Accelerator, *, training: bool = False) -> dict[str, dict[str,
     Raises:
         UserError: there is no RTL for this kind of accelerator.
     """
-    sat = _with_rtl(config)
     found: dict[str, dict[str, int | str]] = {}
     if training:
-        members = engine_members(*_training_sizes(sat))
+        members = engine_members(*_training_sizes(config))
+    elif isinstance(config, SpgemmConfig):
+        members = rowwise_members(config.shape)
     else:
+        sat = _with_rtl(config)
         members = array_members(sat.number, sat.array)
     for name, member in members.items():
         side = "output" if member.flow is wiring.Out else "input"
@@ -124,7 +131,7 @@ def component_verilog(parts: dict[str, wiring.Component]) -> str:
 def _with_rtl(config: Accelerator) -> SatConfig:
     if not isinstance(config, SatConfig):
         raise UserError(
-            f"kind: there is RTL for sat only, but {config.name} is a {config.kind} "
+            f"kind: there is RTL for sat and spgemm, but {config.name} is a {config.kind} "
             "(a model of published simulators' conventions)"
         )
     return config

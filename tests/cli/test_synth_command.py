@@ -101,7 +101,7 @@ def test_a_block_that_is_too_large_is_not_placed(tmp_path, monkeypatch, capsys):
         (["sat", "--target", "xcup", "--timeout", "0"], "--timeout must be above 0 seconds"),
         (["sat", "--target", "xcup", "--timeout", "nan"], "--timeout must be above 0 seconds"),
         (["sat", "--target", "ecp5", "--seed", "-1"], "--seed must lie in 0..2147483647"),
-        (["systolic", "--target", "xcup"], "there is RTL for sat only"),
+        (["systolic", "--target", "xcup"], "there is RTL for sat and spgemm"),
         (["sat", "--target", "xcup", "-s", "rows=0"], "rows: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -121,6 +121,8 @@ def test_a_mistake_is_one_sentence(words, sentence, monkeypatch, capsys):
 
 
 def test_the_usual_blocks_come_in_order_as_far_as_they_exist(monkeypatch):
-    assert default_blocks() == ["uspe", "stce", "sore", "wuve"]
+    sat = load_config("sat")
+    assert default_blocks(sat) == ["uspe", "stce", "sore", "wuve"]
+    assert default_blocks(load_config("spgemm")) == ["bank", "lane", "dispatch"]
     monkeypatch.setattr(blocks, "BLOCKS", {"wuve": "", "uspe": ""})
-    assert default_blocks() == ["uspe", "wuve"]
+    assert default_blocks(sat) == ["uspe", "wuve"]
