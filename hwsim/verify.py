@@ -60,6 +60,7 @@ class Report:
         rtl_cycles: clock cycles simulated in RTL.
         result_words: result beats compared.
         seconds_build, seconds_run: wall time.
+        compared: what was, in words.
     """
 
     cases: int
@@ -71,6 +72,7 @@ class Report:
     seconds_build: float
     seconds_run: float
     failures: list[Failure] = field(default_factory=list)
+    compared: str = "values and cycles"
 
     @property
     def ok(self) -> bool:

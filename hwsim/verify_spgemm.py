@@ -101,6 +101,7 @@ def verify_spgemm(
         seconds_build=built - started,
         seconds_run=time.perf_counter() - built,
         failures=sorted(failures, key=lambda f: f.number),
+        compared="values, structure and cycles",
     )
 
 
