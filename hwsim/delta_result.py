@@ -36,7 +36,7 @@ class DeltaAccelerator(Protocol):
     @property
     def clock_hz(self) -> float: ...
     @property
-    def peak_macs_per_cycle(self) -> float: ...
+    def peak_macs_per_s(self) -> float: ...
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -129,7 +129,7 @@ class DeltaResult:
             "seconds": seconds,
             "macs_dense": sum(run.macs_dense for run in runs),
             "macs_effective": macs,
-            "utilization": _share(macs, config.peak_macs_per_cycle * cycles),
+            "utilization": _share(macs, config.peak_macs_per_s * seconds),
             "dram_read_bytes": sum(run.dram_read_bytes for run in runs),
             "dram_write_bytes": sum(run.dram_write_bytes for run in runs),
             "energy_pj": sum(run.energy_pj for run in runs),
@@ -204,6 +204,7 @@ def _rows(runs: Sequence[DeltaRun], config: DeltaAccelerator) -> list[dict[str, 
     parts = list(_total([run.parts for run in runs]))
     causes = list(_total([run.bytes_by_cause for run in runs]))
     energies = list(_total([run.energy_parts_pj for run in runs]))
+    peak = config.peak_macs_per_s / config.clock_hz
     rows = []
     for run in runs:
         row: dict[str, Any] = {
@@ -217,7 +218,7 @@ def _rows(runs: Sequence[DeltaRun], config: DeltaAccelerator) -> list[dict[str, 
             "cycles": run.cycles,
             "macs_dense": run.macs_dense,
             "macs_effective": run.macs_effective,
-            "utilization": _share(run.macs_effective, config.peak_macs_per_cycle * run.cycles),
+            "utilization": _share(run.macs_effective, peak * run.cycles),
             "dram_read_bytes": run.dram_read_bytes,
             "dram_write_bytes": run.dram_write_bytes,
             "energy_pj": run.energy_pj,
