@@ -150,9 +150,11 @@ class WindowConfig(Frozen):
         table_slots: slots of a core's hash table, a power of two.
         table_load: a window's rows are chosen so that their upper bound, the sum of
             min(multiplies of the row, columns of B), is at most this share of the slots.
+        per_core: windows a core, at least; small products get smaller windows.
         max_rows: of a window.
-        token_size: non-zeros of A in a token of the hashing phase.
-        row_token: rows in a token of the distribution phase and of the outer product's merge.
+        token_size: non-zeros of A in a token of the hashing phase; fewer, but one at least, where
+            that would not give every thread of the core two tokens of the window.
+        row_token: rows in a token of the distribution phase; fewer in the same way.
         merge_products: partial products of a row that one merge token of the outer product takes;
             a longer row is cut into ranges of columns.
         inner_columns: candidate columns in a token of the inner product.
@@ -160,6 +162,7 @@ class WindowConfig(Frozen):
 
     table_slots: Annotated[int, Field(ge=8, le=1 << 24)]
     table_load: Annotated[float, Field(gt=0, le=1)]
+    per_core: Annotated[int, Field(ge=1, le=1024)]
     max_rows: Annotated[int, Field(ge=1, le=1 << 20)]
     token_size: Annotated[int, Field(ge=1, le=1 << 20)]
     row_token: Annotated[int, Field(ge=1, le=1 << 20)]
@@ -182,11 +185,11 @@ class CostsConfig(Frozen):
         probe: the result of a compare-exchange is compared with the key; one compare-exchange.
         next_slot: a further probe: next slot, wrap.
         accumulate: address of the value; one floating-point fetch-add.
-        insert: offset table: a new entry takes the next offset; one fetch-add, two stores.
+        insert: offset table: a new entry takes the next offset; one fetch-add, three stores.
         offset: offset table: the address from the offset of a known key; one load.
         scan: a slot of the table is looked at; one load.
         emit: an entry found: its place and addresses; one fetch-add, one load, two DRAM stores,
-            one store that clears the tag.
+            two stores that clear tag and value.
         copy_entry: an entry of the dense arrays copied by a thread; two loads, two DRAM stores.
         window: a core asks for its next window and reads its bounds; one remote fetch-add.
         dma: a DMA descriptor.
