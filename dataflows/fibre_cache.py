@@ -3,20 +3,23 @@
 Row-wise dataflows read row k of B once for every entry A[i,k], so B is read nnz(A) / k times on
 average unless a cache holds rows between uses. The model is that of the TeAAL specification of
 Gamma (MICRO'23 artifact, `yamls/teaal/gamma.yaml`): fully associative, with lines of a stated
-size; the fibre of a row starts on a line of its own and so do its coordinates and its values. The
-pointers of the rows that hold an entry go through the same cache, packed several to a line. With
+size; the fibre of a row starts on a line of its own and so do its coordinates and its values. Row
+pointers go through the same cache, several to a line, one for every entry of A; only rows that
+hold an entry have one, and a read of an empty row finds the pointer of the next row that does. With
 lines of 8 bytes a row of `len` elements of 4 + 8 bytes takes c8(4 len) + 8 len bytes, c8 rounding
 up to 8.
 
-Two replacement policies:
+Replacement policies:
 
-    lru        the line used longest ago leaves
-    next_use   the line used furthest in the future leaves, a fetched line that is used later than
-               all cached ones is not kept (Belady's optimum with bypass: a bound, no hardware)
+    lru             the line used longest ago leaves
+    next_use        the line used furthest in the future leaves, a fetched line that is used later
+                    than all cached ones is not kept (Belady's optimum with bypass: a bound)
+    next_use_words  the same with every word as an access of its own, as TeAAL's published traffic
+                    was simulated (`hwsim.dataflows.fibre_words`)
 
 A row is always read whole and in order, so what is left of it is known by a number of lines: its
-end under LRU, since its first line is the oldest. The kernels therefore move rows, not lines, and
-are exact at the granularity of lines.
+end under LRU, since its first line is the oldest. The kernels here therefore move rows, not lines,
+and are exact at the granularity of lines.
 """
 
 from __future__ import annotations
@@ -28,9 +31,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from hwsim.dataflows.fibre_words import fetches_by_word
+
 __all__ = ["POLICIES", "CacheCounts", "fibre_lines", "fibre_traffic"]
 
-POLICIES = ("lru", "next_use")
+POLICIES = ("lru", "next_use", "next_use_words")
 
 _NEVER = 1 << 62
 
@@ -94,8 +99,7 @@ def fibre_traffic(
 
     Args:
         a_indices: int[nnz of A], the column of every entry of A in the order they are used.
-        b_lengths: int64[k], entries of each row of B. An empty row is skipped with its pointer:
-            the entries of A and the rows of B are intersected first.
+        b_lengths: int64[k], entries of each row of B.
         cache_bytes: capacity; 0 keeps nothing.
         line_bytes: granularity of a fetch.
         policy: one of `POLICIES`.
@@ -116,22 +120,26 @@ def fibre_traffic(
         )
     rows = len(b_lengths)
     lines = fibre_lines(b_lengths, line_bytes, coordinate_bytes, value_bytes)
-    used = a_indices[b_lengths[a_indices] > 0].astype(np.int64)
+    used = a_indices.astype(np.int64)
     # Objects: rows 0 .. rows - 1, then lines of pointers. A row is read after its pointer.
     sequence = np.empty(2 * len(used), np.int64)
-    rank = np.cumsum(b_lengths > 0) - 1
-    sequence[0::2] = rows + rank[used] // (line_bytes // pointer_bytes)
+    holds = b_lengths > 0
+    before = np.cumsum(holds) - holds  # rows before each that hold an entry
+    sequence[0::2] = rows + before[used] // (line_bytes // pointer_bytes)
     sequence[1::2] = used
-    pointer_lines = -(-rows * pointer_bytes // line_bytes)
+    pointer_lines = rows * pointer_bytes // line_bytes + 1
     size = np.concatenate([lines, np.ones(pointer_lines, np.int64)])
     capacity = cache_bytes // line_bytes
     if policy == "lru":
-        fetched = _lru(sequence, size, capacity)
+        fetched = _lru(sequence, size, capacity).reshape(-1, 2)
+    elif policy == "next_use":
+        fetched = _next_use(sequence, size, capacity).reshape(-1, 2)
     else:
-        fetched = _next_use(sequence, size, capacity)
-    row_misses = int(np.count_nonzero(fetched[1::2]))
+        per_line = (line_bytes // coordinate_bytes, line_bytes // value_bytes if value_bytes else 0)
+        fetched = fetches_by_word(used, sequence[0::2], b_lengths, *per_line, capacity)
+    row_misses = int(np.count_nonzero(fetched[:, 1]))
     return CacheCounts(
-        row_hits=len(used) - row_misses,
+        row_hits=int(np.count_nonzero(holds[used])) - row_misses,
         row_misses=row_misses,
         lines_read=int(size[sequence].sum()),
         lines_fetched=int(fetched.sum()),

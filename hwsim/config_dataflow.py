@@ -17,13 +17,14 @@ class DataflowMemory(Frozen):
     Attributes:
         cache_bytes: of B. `row_wise` and `two_pass_hash`: a fibre cache of rows; `outer`: the row
             that is being used; `inner`: all of B where it fits, else nothing.
-        policy: replacement in the fibre cache: `lru`, or `next_use` (Belady's optimum, a bound).
+        policy: replacement in the fibre cache: `lru`; `next_use`, Belady's optimum, a bound; or
+            `next_use_words`, as TeAAL's published traffic was simulated.
         buffer_bytes: `inner`: a block of rows of A; `two_pass_hash`: the table of one PE, larger
             ones live in DRAM; without use elsewhere.
     """
 
     cache_bytes: Annotated[int, Field(ge=0)]
-    policy: Literal["lru", "next_use"]
+    policy: Literal["lru", "next_use", "next_use_words"]
     buffer_bytes: Annotated[int, Field(ge=0)]
 
 
@@ -54,6 +55,8 @@ class SpgemmDataflowConfig(Frozen):
     Attributes:
         name: shown in reports.
         dataflow: `row_wise` (Gustavson, fibres merged), `outer`, `inner` or `two_pass_hash`.
+        row_order: in which rows of A are taken in `row_wise`: `natural`, or `affinity`, Gamma's
+            preprocessing, of at most 65536 rows; without use elsewhere.
         op: `aa` (C = A A) or `aat` (C = A A^T); None takes `aa` for a square A.
         clock_hz: clock frequency.
         pes: processing elements; each does one event of each kind a cycle: a multiply, an add, an
@@ -69,6 +72,7 @@ class SpgemmDataflowConfig(Frozen):
     kind: Literal["spgemm_dataflow"] = "spgemm_dataflow"
     name: str
     dataflow: Literal["row_wise", "outer", "inner", "two_pass_hash"]
+    row_order: Literal["natural", "affinity"]
     op: Literal["aa", "aat"] | None
     clock_hz: Annotated[float, Field(gt=0)]
     pes: Annotated[int, Field(ge=1, le=65536)]

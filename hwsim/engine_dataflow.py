@@ -26,10 +26,12 @@ from hwsim.config_base import DramConfig
 from hwsim.config_dataflow import DataflowEnergy, SpgemmDataflowConfig
 from hwsim.dataflows.fibre_cache import CacheCounts, fibre_lines, fibre_traffic
 from hwsim.dataflows.merger import insertions, merged_elements, row_fibres
+from hwsim.dataflows.row_order import affinity_order, permute_rows
 from hwsim.dataflows.spgemm_counts import Counts, count, multiply
 from hwsim.dataflows.spgemm_hash import HashCounts, hash_product
 from hwsim.dataflows.spgemm_inner import inner_counts, inner_traffic
 from hwsim.dataflows.spgemm_outer import outer_traffic
+from hwsim.errors import UserError
 from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import SparseProduct
 from hwsim.spgemm_run import SpgemmRun
@@ -60,7 +62,11 @@ class _Events:
 
 
 def run_product(product: SparseProduct, config: SpgemmDataflowConfig) -> SpgemmRun:
-    """C = A B in the configured dataflow: values, counts, traffic, cycles and energy."""
+    """C = A B in the configured dataflow: values, counts, traffic, cycles and energy.
+
+    Raises:
+        UserError: an affinity order of too many rows.
+    """
     a, b = product.a, product.b
     counts = count(a, b)
     events = _DATAFLOWS[config.dataflow](a, b, counts, config)
@@ -101,7 +107,7 @@ def run_product(product: SparseProduct, config: SpgemmDataflowConfig) -> SpgemmR
 
 
 def _row_wise(a: Csr, b: Csr, counts: Counts, config: SpgemmDataflowConfig) -> _Events:
-    cache = _cache(a, b, config, config.value_bytes)
+    cache = _cache(_ordered(a, config), b, config, config.value_bytes)
     merged = int(
         merged_elements(row_fibres(a, b), counts.row_multiplies, config.merger_radix).sum()
     )
@@ -242,6 +248,16 @@ def _phase_parts(phase: _Phase, dram: DramConfig) -> dict[str, int]:
         so_far = max(so_far, cycles)
     parts["fill"] = dram.latency_cycles if moved else 0
     return parts
+
+
+def _ordered(a: Csr, config: SpgemmDataflowConfig) -> Csr:
+    """A with its rows in the order in which they are taken; C's rows stay where they are."""
+    if config.row_order == "natural":
+        return a
+    try:
+        return permute_rows(a, affinity_order(a, config.memory.cache_bytes))
+    except ValueError as error:
+        raise UserError(f"row_order: {error}") from None
 
 
 def _cache(a: Csr, b: Csr, config: SpgemmDataflowConfig, value_bytes: int) -> CacheCounts:

@@ -15,11 +15,9 @@ from hwsim.dataflows.fibre_cache import fibre_lines, fibre_traffic
 def line_trace(a_indices, lengths, line_bytes, words):
     """Every line in the order it is read: (row, what, number), with the access it belongs to."""
     coordinate, value, pointer = words
-    rank = np.cumsum(lengths > 0) - 1  # empty rows have no pointer
     for t, k in enumerate(a_indices):
-        if lengths[k] == 0:
-            continue
-        yield t, ("pointer", int(rank[k]) // (line_bytes // pointer))
+        before = np.count_nonzero(lengths[:k])  # empty rows have no pointer of their own
+        yield t, ("pointer", int(before) // (line_bytes // pointer))
         for what, size in (("coordinate", coordinate), ("value", value)):
             for line in range(-(-int(lengths[k]) * size // line_bytes)):
                 yield t, (int(k), what, line)
@@ -104,6 +102,52 @@ def test_next_use_is_the_optimum_line_by_line(case):
     assert best.lines_fetched <= fibre_traffic(order, lengths, policy="lru", **sizes).lines_fetched
 
 
+def slow_words(order, lengths, line_bytes, words, capacity):
+    """TeAAL's policy with a sorted list: what is needed soonest stays."""
+    coordinate, value, pointer = words
+    accesses = []
+    for k in order:
+        before = np.count_nonzero(lengths[:k])
+        accesses.append(("pointer", int(before) // (line_bytes // pointer)))
+        for n in range(lengths[k]):
+            accesses.append((int(k), "coordinate", n // (line_bytes // coordinate)))
+            if value:
+                accesses.append((int(k), "value", n // (line_bytes // value)))
+    cached: dict[object, int] = {}
+    fetched = 0
+    for t, line in enumerate(accesses):
+        again = next((u for u in range(t + 1, len(accesses)) if accesses[u] == line), None)
+        hit = line in cached
+        fetched += not hit
+        cached.pop(line, None)
+        if again is None or capacity == 0:
+            continue
+        if not hit and len(cached) == capacity:
+            latest = max(cached, key=cached.get)
+            if cached[latest] < again:
+                continue
+            del cached[latest]
+        cached[line] = again
+    return fetched
+
+
+@given(CASES)
+def test_next_use_by_words_is_exact_word_by_word(case):
+    order, lengths, capacity, line_bytes, words = case
+    order, lengths = np.array(order[:15], np.int32), np.array(lengths, np.int64)
+    coordinate, value, pointer = words
+    sizes = {
+        "cache_bytes": capacity * line_bytes,
+        "line_bytes": line_bytes,
+        "coordinate_bytes": coordinate,
+        "value_bytes": value,
+        "pointer_bytes": pointer,
+    }
+    got = fibre_traffic(order, lengths, policy="next_use_words", **sizes).lines_fetched
+    assert got == slow_words(order, lengths, line_bytes, words, capacity)
+    assert got >= fibre_traffic(order, lengths, policy="next_use", **sizes).lines_fetched
+
+
 @given(CASES)
 def test_more_cache_never_fetches_more(case):
     """LRU and the optimum are stack algorithms, whatever the trace."""
@@ -122,8 +166,8 @@ def test_what_fits_is_fetched_once_and_what_is_not_cached_every_time():
     order = rng.integers(0, 50, 400).astype(np.int32)
     lengths = rng.integers(0, 30, 50)
     used = np.unique(order[lengths[order] > 0])
-    rank = np.cumsum(lengths > 0) - 1
-    once = fibre_lines(lengths, 8)[used].sum() + len(np.unique(rank[used] // 2))
+    before = np.cumsum(lengths > 0) - (lengths > 0)
+    once = fibre_lines(lengths, 8)[used].sum() + len(np.unique(before[order] // 2))
     for policy in ("lru", "next_use"):
         all_of_it = fibre_traffic(order, lengths, cache_bytes=1 << 20, policy=policy)
         assert all_of_it.lines_fetched == once
@@ -143,7 +187,9 @@ def test_cycling_through_one_line_too_many_defeats_lru_and_not_the_optimum():
 
 def test_sizes_that_do_not_fit_are_refused():
     order, lengths = np.zeros(1, np.int32), np.ones(1, np.int64)
-    with pytest.raises(ValueError, match="policy must be one of lru, next_use, but got 'fifo'"):
+    with pytest.raises(
+        ValueError, match="policy must be one of lru, next_use, next_use_words, but"
+    ):
         fibre_traffic(order, lengths, cache_bytes=8, policy="fifo")
     with pytest.raises(ValueError, match="line_bytes must be a multiple of value_bytes"):
         fibre_traffic(order, lengths, cache_bytes=8, line_bytes=12)

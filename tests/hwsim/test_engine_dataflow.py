@@ -10,9 +10,11 @@ from sparse_cases import operands, random_csr
 
 from hwsim.config import dump_config, load_config, replace
 from hwsim.dataflows.fibre_cache import fibre_traffic
+from hwsim.dataflows.row_order import affinity_order, permute_rows
 from hwsim.dataflows.spgemm_counts import count
 from hwsim.engine_dataflow import run_product
 from hwsim.errors import UserError
+from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import SparseProduct, product
 
 PRESETS = ("gamma", "outerspace", "inner_product", "two_pass_hash")
@@ -105,6 +107,20 @@ def test_a_smaller_cache_reads_more_of_b_and_nothing_else_changes():
     assert before.counters["spgemm.fibre_cache.hit"] == 0
 
 
+def test_the_affinity_order_changes_what_is_read_of_b_alone():
+    a = matrix(n=200, density=0.05)
+    small = {"memory.cache_bytes": 1024, "memory.policy": "next_use_words"}
+    natural = run(replace(load_config("gamma"), small), a)
+    got = run(replace(load_config("gamma"), {**small, "row_order": "affinity"}), a)
+    assert got.z.data.tobytes() == natural.z.data.tobytes()
+    moved = permute_rows(a, affinity_order(a, 1024))
+    read = fibre_traffic(moved.indices, a.row_lengths, cache_bytes=1024, policy="next_use_words")
+    assert got.bytes_by_cause == {**natural.bytes_by_cause, "b.read": read.bytes_fetched}
+    tall = Csr.from_coo((65537, 65537), [0], [0], [1.0])
+    with pytest.raises(UserError, match="row_order: the affinity order takes at most 65536 rows"):
+        run(replace(load_config("gamma"), {"row_order": "affinity"}), tall)
+
+
 def test_inner_product_streams_b_for_every_block_of_a():
     a = matrix()
     base = load_config("inner_product")
@@ -160,7 +176,10 @@ def test_bytes_follow_the_burst_and_the_value():
         ("min_slots=12", "min_slots must be a power of two, but got 12"),
         ("dram.burst_bytes=12", "dram.burst_bytes must be a multiple of 8"),
         ("dataflow=middle", "dataflow: input should be 'row_wise', 'outer', 'inner'"),
-        ("memory.policy=fifo", "memory.policy: input should be 'lru' or 'next_use'"),
+        (
+            "memory.policy=fifo",
+            "memory.policy: input should be 'lru', 'next_use' or 'next_use_words'",
+        ),
         ("pes=0", "pes: input should be greater than or equal to 1, but got 0"),
         ("merger_radix=1", "merger_radix: input should be greater than or equal to 2"),
         ("memory.size=1", "memory.size: there is no such field; those here are cache_bytes"),
