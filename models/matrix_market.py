@@ -3,7 +3,8 @@
 Format: R. F. Boisvert, R. Pozo, K. Remington, "The Matrix Market Exchange Formats: Initial Design",
 NISTIR 5935, 1996, and the banner, sizes and orders of math.nist.gov/MatrixMarket/formats.html.
 `scipy.io.mmread` is not used: SciPy 1.17 reads `1 1.5 3` as column 1 with value 0.5, `1d3` as 1 and
-`1 1 3 4` as 3. `numpy.loadtxt` parses a token wholly or fails.
+`1 1 3 4` as 3, and some damaged files end the process. `numpy.loadtxt` parses a token wholly or
+fails.
 
 Beyond the format: a `%%GraphBLAS type` line, where there is one, binds the values (LAGraph writes
 it); symmetric and skew-symmetric files store the lower triangle and nothing above it; duplicates
@@ -273,9 +274,6 @@ def _assemble(path: Path, head: _Header, table: NDArray[Any]) -> tuple[Csr, Csr]
         if head.symmetry == "symmetric":
             rule = "a symmetric file stores row >= column"
             _refuse(path, head, j > i, rule, None)
-        elif head.symmetry == "skew-symmetric":
-            rule = "a skew-symmetric file stores row > column"
-            _refuse(path, head, j >= i, rule, None)
     values = table["v"] if head.field != "pattern" else np.ones(len(table))
     if head.field == "real":
         _refuse(path, head, ~np.isfinite(values), "values must be finite", values)
@@ -283,6 +281,10 @@ def _assemble(path: Path, head: _Header, table: NDArray[Any]) -> tuple[Csr, Csr]
         # Not abs(): that of -2^63 is itself.
         wide = (values > _EXACT) | (values < -_EXACT)
         _refuse(path, head, wide, "integers up to 2^53 are supported", values)
+    if head.symmetry == "skew-symmetric" and not head.array:
+        # SciPy writes zeros of the diagonal into such files; they contradict nothing.
+        rule = "a skew-symmetric file stores row > column"
+        _refuse(path, head, (j > i) | (j == i) & (values != 0), rule, None)
     limits = _GRAPHBLAS.get(head.declared or "double")
     if limits is not None:
         rule = f"values of GraphBLAS type {head.declared} lie in {limits[0]}..{limits[1]}"

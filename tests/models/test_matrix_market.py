@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import io
 
 import numpy as np
 import pytest
@@ -69,7 +68,7 @@ def test_symmetric_and_skew_symmetric(tmp_path):
     lines = ("1 1 4", "2 1 5", "3 2 6")
     matrix = read_matrix(body(tmp_path, *lines, symmetry="symmetric"))
     assert matrix.to_dense().tolist() == [[4, 5, 0], [5, 0, 6], [0, 6, 0]]
-    matrix = read_matrix(body(tmp_path, *lines[1:], symmetry="skew-symmetric"))
+    matrix = read_matrix(body(tmp_path, *lines[1:], "2 2 0", symmetry="skew-symmetric"))
     assert matrix.to_dense().tolist() == [[0, -5, 0], [5, 0, -6], [0, 6, 0]]
 
 
@@ -178,7 +177,7 @@ def test_a_bad_entry_is_named_with_its_line(tmp_path, line, field, got):
     [
         ("symmetric", "1 2 3", "a symmetric file stores row >= column, but got '1 2 3'"),
         ("skew-symmetric", "1 2 3", "a skew-symmetric file stores row > column"),
-        ("skew-symmetric", "2 2 0", "a skew-symmetric file stores row > column"),
+        ("skew-symmetric", "2 2 3", "a skew-symmetric file stores row > column"),
     ],
 )
 def test_the_upper_triangle_is_refused(tmp_path, symmetry, line, rule):
@@ -304,9 +303,35 @@ MUTATIONS = st.lists(
 )
 
 
+def naive_read(text: bytes) -> tuple[tuple[int, int], dict] | None:
+    """Shape and entries of a coordinate real general file, or None. Not SciPy's reader: with
+    damaged files that one can end the process."""
+    lines = text.split(b"\n")
+    banner = b"%%matrixmarket matrix coordinate real general".split()
+    if lines[0].lower().split() != banner:
+        return None
+    rest = [line.split() for line in lines[1:] if line.strip()]
+    while rest and rest[0][0].startswith(b"%"):
+        rest.pop(0)
+    if not rest or len(rest[0]) != 3:
+        return None
+    try:
+        rows, cols, count = (int(word) for word in rest[0] if b"_" not in word)
+        entries: dict = {}
+        for i, j, v in rest[1:]:
+            if b"_" in i + j + v or not 1 <= int(i) <= rows or not 1 <= int(j) <= cols:
+                return None
+            at = (int(i) - 1, int(j) - 1)
+            entries[at] = entries[at] + float(v) if at in entries else float(v)
+    except ValueError:
+        return None
+    good = count == len(rest) - 1 and count >= 0 and np.isfinite(list(entries.values())).all()
+    return ((rows, cols), entries) if good else None
+
+
 @given(MUTATIONS)
 def test_a_damaged_file_is_refused_or_read_as_it_stands(tmp_path_factory, changes):
-    """Never anything but a sentence or a matrix; a matrix that SciPy reads too is the same."""
+    """Either a sentence or the matrix that is there, and the oracle says which."""
     text = bytearray(
         b"%%MatrixMarket matrix coordinate real general\n% c\n7 9 4\n"
         b"1 2 3.5\n3 4 -1e-2\n7 9 .125\n2 1 12\n"
@@ -314,16 +339,14 @@ def test_a_damaged_file_is_refused_or_read_as_it_stands(tmp_path_factory, change
     for at, byte in changes:
         text[at % len(text)] = byte
     path = write(tmp_path_factory.mktemp("damaged"), bytes(text))
-    try:
-        matrix = read_matrix(path, explicit_zeros="keep")
-    except ValueError as error:
-        assert str(error).startswith(str(path)) and "\n" not in str(error)
+    expected = naive_read(bytes(text))
+    if expected is None:
+        assert refused(path)
         return
-    try:
-        other = scipy.io.mmread(io.BytesIO(bytes(text)))
-    except (ValueError, OverflowError):
-        return  # SciPy refuses a sign before a number, for one
-    assert matrix.to_dense().tolist() == other.toarray().tolist()
+    matrix = read_matrix(path, explicit_zeros="keep")
+    found = zip(matrix.rows.tolist(), matrix.indices.tolist(), strict=True)
+    assert matrix.shape == expected[0]
+    assert dict(zip(found, matrix.data.tolist(), strict=True)) == expected[1]
 
 
 # LAGraph's test_MMRead.c expects an error for each of these files. We agree on all but one: a
