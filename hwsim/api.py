@@ -13,6 +13,7 @@ from hwsim.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from hwsim.delta_result import DeltaResult
     from hwsim.result import Result
     from hwsim.spgemm_result import SpgemmResult
 
@@ -30,8 +31,9 @@ def simulate(
     batch: int = 1,
     seed: int = 0,
     dims: Mapping[str, int] | None = None,
+    source: str | Path | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Result | SpgemmResult:
+) -> Result | SpgemmResult | DeltaResult:
     """Run a workload on an accelerator.
 
     Networks on the arrays are counted only: no tensor is touched. Sparse products are computed,
@@ -40,13 +42,16 @@ def simulate(
     Args:
         workload: a name of the zoo, an `.onnx` file, or a network; for accelerators of sparse
             products a Matrix Market file, `rmat:...`, `gcn:...`, `sparse-dnn:...`, or a matrix of
-            scipy.sparse; see docs/sparse-inputs.md.
+            scipy.sparse, see docs/sparse-inputs.md; for accelerators of streams a name of
+            `hwsim.workloads_stream.STREAMS`.
         config: a configuration, a preset's name or a YAML file.
         overrides: `KEY=VALUE` changes, for a name or file.
         phase: `inference`, or `training` for one step: forward, backward, weight update.
         batch: images, sequences or frames at once.
         seed: of the zoo's weights, on which counts do not depend, and of generated matrices.
         dims: sizes of an ONNX file's free dimensions.
+        source: what a stream's workload runs on, a file of sound, frames or video; None is the
+            workload's own example.
         progress: told (layers or products done, in all).
 
     Raises:
@@ -65,8 +70,17 @@ def simulate(
                 "--dim are for networks of dense layers"
             )
         return _simulate_sparse(workload, resolved, seed, progress)
+    if source is not None and not isinstance(resolved, StreamConfig):
+        raise UserError(f"--input is for accelerators of streams, but {resolved.name} is none")
     if isinstance(resolved, StreamConfig):
-        raise UserError(f"accelerator {resolved.name} cannot be simulated yet")
+        if phase != "inference" or batch != 1 or dims:
+            raise UserError(
+                f"accelerator {resolved.name} runs a stream frame by frame: --phase training, "
+                "--batch and --dim are for networks of dense layers"
+            )
+        from hwsim.engine_stream import simulate_stream
+
+        return simulate_stream(workload, resolved, source=source, seed=seed, progress=progress)
     return _simulate_layers(workload, resolved, phase, batch, seed, dims, progress)
 
 

@@ -56,9 +56,10 @@ def list_command(json: Json = False) -> None:
     """Workloads, accelerators and what each can do."""
     from hwsim.config import load_config, preset_names
     from hwsim.models.zoo import ZOO
+    from hwsim.workloads_stream import STREAMS
 
     data: dict[str, Any] = {
-        "workloads": {name: entry.description for name, entry in ZOO.items()},
+        "workloads": {name: entry.description for name, entry in ZOO.items()} | STREAMS,
         "accelerators": {name: load_config(name).kind for name in preset_names()},
         "rtl": ["sat"],
     }
@@ -82,7 +83,7 @@ def simulate(
         str,
         typer.Argument(
             help="Zoo name or .onnx file; of a sparse product a .mtx or .mtx.gz file, "
-            "rmat:scale=14,edges=262144,seed=1, gcn:... or sparse-dnn:...",
+            "rmat:scale=14,edges=262144,seed=1, gcn:... or sparse-dnn:...; of a stream its name.",
             metavar="WORKLOAD",
         ),
     ],
@@ -99,6 +100,10 @@ def simulate(
     seed: Annotated[
         int, typer.Option(help="Seed of the zoo's weights and of generated matrices.")
     ] = 0,
+    source: Annotated[
+        Path | None,
+        typer.Option("--input", metavar="FILE", help="Sound, frames or video of a stream."),
+    ] = None,
     out: Out = None,
     figures: Annotated[bool, typer.Option(help="Write figures with -o.")] = True,
     json: Json = False,
@@ -116,6 +121,7 @@ def simulate(
             batch=batch,
             seed=seed,
             dims=_sizes(dim or []),
+            source=source,
             progress=tick,
         )
     if out is not None:
@@ -319,9 +325,13 @@ def main() -> None:
 
 
 def _result_table(result: Any) -> None:
-    from hwsim.config import SparseConfig
+    from hwsim.config import SparseConfig, StreamConfig
 
-    if isinstance(result.config, SparseConfig):
+    if isinstance(result.config, StreamConfig):
+        from hwsim.delta_terminal import delta_table
+
+        delta_table(result)
+    elif isinstance(result.config, SparseConfig):
         from hwsim.spgemm_terminal import spgemm_table
 
         spgemm_table(result)
