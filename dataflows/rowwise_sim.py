@@ -169,7 +169,7 @@ def simulate(
         cycles, causes, record, z_key, z_value, z_cycle, z_port, s_key, s_value, s_cycle,
     ) = step_windows(
         _sizes(shape), delays, row_factor(shape.hash_bits), jobs,
-        a.indptr, a.indices, a.data, b.indptr, b.indices, b.data,
+        *_arrays(a), *_arrays(b),
         padded, np.array([x.size for x in lists], np.int64), _CYCLE_LIMIT,
     )  # fmt: skip
     if cycles < 0:
@@ -222,6 +222,11 @@ def _checked_jobs(
             f"but got {int(rows.min())} to {int(rows.max())}"
         )
     return np.stack([starts[:-1], rows], axis=1).astype(np.int64)
+
+
+def _arrays(x: Csr | RowLists) -> tuple[NDArray, NDArray, NDArray]:
+    """One type of index, whatever the operand has: columns fit 31 bits."""
+    return x.indptr, np.ascontiguousarray(x.indices, np.int32), x.data
 
 
 def _sizes(shape: RowwiseShape) -> NDArray[np.int64]:
