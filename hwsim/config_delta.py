@@ -45,6 +45,8 @@ class DeltaConfig(Frozen):
         clusters: groups of lanes that share a frame's events; output row y of an image belongs to
             cluster y mod clusters, word b of a vector's outputs to cluster b mod clusters. The
             RTL is one cluster.
+        chain: engines in a row in the RTL, each layer's codes the next one's frames; a network of
+            as many layers then runs whole.
         detector_width: items that the encoder and the non-zero detector take a cycle.
         fifo_depth: an event enters the FIFO once the one `fifo_depth - 1` before it has ended.
         prefetch: requests of weights in flight.
@@ -72,6 +74,7 @@ class DeltaConfig(Frozen):
     engine: Literal["layer", "gru"]
     lanes: Annotated[int, Field(ge=1, le=64)]
     clusters: Annotated[int, Field(ge=1, le=256)]
+    chain: Annotated[int, Field(ge=1, le=16)]
     detector_width: Annotated[int, Field(ge=1, le=64)]
     fifo_depth: Annotated[int, Field(ge=2, le=1024)]
     prefetch: Annotated[int, Field(ge=4, le=1024)]
@@ -97,6 +100,12 @@ class DeltaConfig(Frozen):
 
     @model_validator(mode="after")
     def _check_sizes(self) -> DeltaConfig:
+        if self.chain > 1 and (self.engine == "gru" or self.lanes != self.detector_width):
+            raise ValueError(
+                "a chain must be of layer engines with lanes equal to detector_width, but got "
+                f"chain={self.chain}, engine={self.engine}, lanes={self.lanes}, "
+                f"detector_width={self.detector_width}"
+            )
         if self.engine == "gru":
             if self.theta is None:
                 raise ValueError("theta must be a number for a gru, but got none")

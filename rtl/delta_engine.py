@@ -43,13 +43,27 @@ from hwsim.rtl.delta_scanner import DELTA_SCANNER, DeltaScanner, scanner_signatu
 from hwsim.rtl.delta_streamer import DELTA_STREAMER, ColumnStreamer, streamer_signature
 from hwsim.rtl.rowwise_parts import instance
 
-__all__ = ["DELTA_TOP", "DeltaEngine", "delta_members", "delta_parts"]
+__all__ = [
+    "DELTA_ENGINE",
+    "DELTA_TOP",
+    "DeltaChain",
+    "DeltaEngine",
+    "chain_members",
+    "delta_members",
+    "delta_parts",
+]
 
+DELTA_ENGINE = "delta_engine"
 DELTA_TOP = "delta_top"
 
 
-def delta_parts(shape: DeltaShape) -> dict[str, Callable[[], wiring.Component]]:
-    """What makes each component of the engine, by module name, its top last."""
+def delta_parts(shape: DeltaShape, chain: int = 1) -> dict[str, Callable[[], wiring.Component]]:
+    """What makes each component of a design, by module name, its top last.
+
+    Args:
+        shape: of every engine.
+        chain: engines in a row.
+    """
     front: dict[str, Callable[[], wiring.Component]] = {
         DELTA_SCANNER: lambda: DeltaScanner(shape),
         DELTA_STREAMER: lambda: ColumnStreamer(shape),
@@ -61,7 +75,14 @@ def delta_parts(shape: DeltaShape) -> dict[str, Callable[[], wiring.Component]]:
         back = {DELTA_GATE: lambda: GateLane(shape), DELTA_GATES: lambda: GateUnit(shape)}
     else:
         back = {DELTA_CODE: lambda: CodeLane(shape), DELTA_OUTPUT: lambda: OutputPass(shape)}
-    return {**front, **back, DELTA_TOP: lambda: DeltaEngine(shape)}
+    if chain == 1:
+        return {**front, **back, DELTA_TOP: lambda: DeltaEngine(shape)}
+    return {
+        **front,
+        **back,
+        DELTA_ENGINE: lambda: DeltaEngine(shape),
+        DELTA_TOP: lambda: DeltaChain(shape, chain),
+    }
 
 
 def delta_members(shape: DeltaShape) -> dict[str, Member]:
@@ -79,6 +100,15 @@ def delta_members(shape: DeltaShape) -> dict[str, Member]:
         "w": In(stream.Signature(weights_layout(shape))),
         "o": Out(stream.Signature(items_layout(shape, shape.lanes))),
     }
+
+
+def chain_members(shape: DeltaShape, chain: int) -> dict[str, Member]:
+    """Ports of a design of `chain` engines: those of one engine, or of `DeltaChain`."""
+    each = delta_members(shape)
+    if chain == 1:
+        return each
+    ends = {name: each.pop(name) for name in ("x", "o")}
+    return {f"{name}{e}": member for e in range(chain) for name, member in each.items()} | ends
 
 
 class DeltaEngine(wiring.Component):
@@ -150,6 +180,44 @@ class DeltaEngine(wiring.Component):
                 read.en.eq(unit.h_read),
                 Value.cast(unit.h).eq(read.data),
             ]
+
+
+class DeltaChain(wiring.Component):
+    """Layer engines in a row, each layer's codes the next one's frames; instantiates
+    `DELTA_ENGINE`.
+
+    All work at the same time, on frames that follow one another. Ports are those of the engines
+    with their numbers, but x of the first and o of the last.
+
+    Raises:
+        ValueError: a GRU, fewer than two engines, or results that are no words of elements.
+    """
+
+    def __init__(self, shape: DeltaShape, chain: int) -> None:
+        if shape.gru or chain < 2 or shape.lanes != shape.detector_width:
+            raise ValueError(
+                "a chain must have two layers or more with lanes == detector_width, but got "
+                f"gru={shape.gru}, {chain} engines, lanes={shape.lanes}, "
+                f"detector_width={shape.detector_width}"
+            )
+        self.shape = shape
+        self.chain = chain
+        super().__init__(chain_members(shape, chain))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        signature = wiring.Signature(delta_members(self.shape))
+        engines = [instance(m, DELTA_ENGINE, f"engine{e}", signature) for e in range(self.chain)]
+        for e, engine in enumerate(engines):
+            m.d.comb += Value.cast(engine.config).eq(Value.cast(getattr(self, f"config{e}")))
+            _link(m, getattr(self, f"parameters{e}"), engine.parameters)
+            _link(m, engine.w_request, getattr(self, f"w_request{e}"))
+            _link(m, getattr(self, f"w{e}"), engine.w)
+        streams = [self.x, *(engine.o for engine in engines)]
+        for source, engine in zip(streams, engines, strict=False):
+            _link(m, source, engine.x)
+        _link(m, streams[-1], self.o)
+        return m
 
 
 def _link(m: Module, source: Any, sink: Any) -> None:
