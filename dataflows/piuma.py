@@ -260,7 +260,7 @@ def _run_hash(
             state.ring, state.banks, state.chan, state.links, state.routes, state.places,
             state.cache, state.wheel, state.queue, state.cnt, state.moved, state.totals,
             state.spans, state.last, a.indptr, a.indices, state.a_val, b.indptr, b.indices,
-            state.b_val, window_of, windows.begins, windows.places, windows.far, sizes, table,
+            state.b_val, np.r_[0, np.cumsum(bounds)], window_of, windows.begins, windows.places, windows.far, sizes, table,
             table.view(state.a_val.dtype), z_key, z_val, _NEVER,
         )
     )  # fmt: skip

@@ -19,7 +19,10 @@ A window of one row whose bound exceeds the entries of a table keeps its table i
 value side by side; every probe and merge is then an atomic at the memory controller.
 
 Keys are (row in window << column bits) | column; tags are stored as key + 1, offsets as offset + 1,
-so that zero means empty.
+so that zero means empty. Low hash: the low bits of the key times an odd constant, which spreads
+them. High hash: the table is dealt out to the window's rows in proportion to their bounds, and the
+high bits of the column pick the place in the row's slice, so the table is nearly sorted and columns
+that are near each other collide.
 """
 
 from __future__ import annotations
@@ -134,12 +137,12 @@ COSTS = (
 
 # Registers of a thread.
 (WORKER, ROW, ROW_END, E, E_END, P, P_END, KEY, SLOT, INNER, LOW, TOP, PLACE, SINCE, BEGUN,
- ENDED) = range(REGISTER, REGISTER + 16)  # fmt: skip
+ ENDED, FIRST, SLICE) = range(REGISTER, REGISTER + 18)  # fmt: skip
 
 # What the threads of a core share. JOBS is a ring of four DMA descriptors (kind, bytes, address).
-(C_WINDOW, C_ROW, C_ROW_END, C_E, C_E_END, C_Z, C_BASE, C_SLOTS, C_SHIFT, C_FAR, C_FAR_AT, C_TOKEN,
+(C_WINDOW, C_ROW, C_ROW_END, C_E, C_E_END, C_Z, C_BASE, C_SLOTS, C_FAR, C_FAR_AT, C_TOKEN,
  C_COUNT, C_ARRIVED, C_LAST, C_ORDER, C_FILLS, C_WAITING, C_BEGUN, C_HEAD, C_TAIL,
- C_TOKEN_SIZE, C_JOBS) = range(23)  # fmt: skip
+ C_TOKEN_SIZE, C_JOBS) = range(22)  # fmt: skip
 CORE_COLUMNS = C_JOBS + 12
 FILL_PAD, FILL_FAR, COPY = range(3)
 
@@ -160,6 +163,8 @@ PH_DISTRIBUTION, PH_CUT, PH_HASHING, PH_WRITE_BACK, PH_DMA = range(5)
 # The scratchpad's shared words; slot s has its tag in word TAGS + s.
 WORD_WINDOW, WORD_TOKEN, WORD_COUNT, WORD_ROWS, TAGS = 0, 1, 2, 3, 64
 
+SPREAD = 0x9E3779B1
+"""Odd multiplier of a key before its low bits are taken: 2^32 over the golden ratio (Knuth 6.4)."""
 WALK = 8
 """Occupied slots that a probe passes in one event; they stay occupied, so no order is lost."""
 AHEAD = 512
@@ -169,7 +174,7 @@ AHEAD = 512
 @njit(cache=True)
 def run(
     par, cost, th, core, ring, banks, chan, links, routes, places, cache, wheel, queue, cnt, moved,
-    totals, spans, last, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, window_of, win_row, win_z,
+    totals, spans, last, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, row_place, window_of, win_row, win_z,
     win_far, win_nnz, table, table_v, z_key, z_val, stop
 ):  # fmt: skip  # pragma: no cover - compiled
     """Runs a hash kernel; the clock at which the last thread, engine and channel are done.
@@ -179,6 +184,7 @@ def run(
         th, core, ring, banks, chan, links, routes, places, cache, wheel, queue, cnt, moved,
         totals, spans, last: state of the machine, as `hwsim.dataflows.piuma` makes it.
         a_ptr .. b_val: operands.
+        row_place: int64[m + 1], running sum of the rows' bounds.
         window_of: int64[m + 1], windows that begin before row i.
         win_row: int64[windows + 1], first row of every window, then m.
         win_z: int64[windows], place of its first entry in `z_key`.
@@ -286,9 +292,9 @@ def run(
                 key = ((th[i, ROW] - core[c, C_ROW]) << bits) | b_idx[th[i, P]]
                 th[i, KEY] = key
                 if high:
-                    th[i, SLOT] = key >> core[c, C_SHIFT]
+                    th[i, SLOT] = th[i, FIRST] + ((b_idx[th[i, P]] * th[i, SLICE]) >> bits)
                 else:
-                    th[i, SLOT] = key & (core[c, C_SLOTS] - 1)
+                    th[i, SLOT] = (key * SPREAD) & (core[c, C_SLOTS] - 1)
                 cnt[MULTIPLY] += 1
                 n, op, nxt = cost[X_MULTIPLY] + cost[X_HASH] + 1, EVENT, H_CAS
             elif st == H_CAS:  # event: claim or find
@@ -407,6 +413,17 @@ def run(
             elif st == H_STEP:
                 th[i, ROW] += 1
                 th[i, ROW_END] = a_ptr[th[i, ROW] + 1]
+                if high:  # the row's slice of the table
+                    for _ in range(2):
+                        at = issue(th, ring, cnt, i, t, 1)
+                        word = WORD_ROWS + th[i, ROW] - core[c, C_ROW]
+                        t = wait(th, i, at, access(par, banks, cnt, c, word, at), W_SCRATCHPAD)
+                    before = row_place[core[c, C_ROW]]
+                    whole = max(row_place[core[c, C_ROW_END]] - before, 1)
+                    held = core[c, C_SLOTS]
+                    first = (row_place[th[i, ROW]] - before) * held // whole
+                    th[i, FIRST] = first
+                    th[i, SLICE] = (row_place[th[i, ROW] + 1] - before) * held // whole - first
                 st = H_ENTRY
                 continue
             elif st == H_VALUE:
@@ -479,6 +496,17 @@ def run(
             elif st == H_ROW3:
                 th[i, E] = a_ptr[th[i, ROW]]
                 th[i, E_END] = a_ptr[th[i, ROW] + 1]
+                if high:  # the row's slice of the table
+                    for _ in range(2):
+                        at = issue(th, ring, cnt, i, t, 1)
+                        word = WORD_ROWS + th[i, ROW] - core[c, C_ROW]
+                        t = wait(th, i, at, access(par, banks, cnt, c, word, at), W_SCRATCHPAD)
+                    before = row_place[core[c, C_ROW]]
+                    whole = max(row_place[core[c, C_ROW_END]] - before, 1)
+                    held = core[c, C_SLOTS]
+                    first = (row_place[th[i, ROW]] - before) * held // whole
+                    th[i, FIRST] = first
+                    th[i, SLICE] = (row_place[th[i, ROW] + 1] - before) * held // whole - first
                 st = H_ENTRY
                 continue
 
@@ -815,13 +843,6 @@ def run(
                 core[c, C_BASE] = c * slots
                 if far > 0:
                     core[c, C_BASE] = cores * slots + c * ((len(table) - cores * slots) // cores)
-                key_bits = bits
-                while (1 << (key_bits - bits)) < core[c, C_ROW_END] - core[c, C_ROW]:
-                    key_bits += 1
-                shift = 0
-                while (core[c, C_SLOTS] << shift) < (1 << key_bits):
-                    shift += 1
-                core[c, C_SHIFT] = shift
                 core[c, C_TOKEN], core[c, C_COUNT] = 0, 0
                 at = issue(th, ring, cnt, i, t, 1)
                 t = wait(th, i, at, at, W_PIPELINE)
