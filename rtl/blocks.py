@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from amaranth.lib import wiring
 
-from hwsim.config import Accelerator, SatConfig, SpgemmConfig
+from hwsim.config import Accelerator, DeltaConfig, SatConfig, SpgemmConfig
 from hwsim.errors import UserError
+from hwsim.rtl.delta_engine import DELTA_BLOCKS, DELTA_MODULES
 from hwsim.rtl.post import POST_LANE, PostLane, PostUnit
 from hwsim.rtl.rowwise_bank import ROWWISE_BANK
 from hwsim.rtl.rowwise_dispatch import ROWWISE_DISPATCH
@@ -61,6 +62,9 @@ _ROWWISE_MODULES = {"bank": ROWWISE_BANK, "lane": ROWWISE_LANE, "dispatch": ROWW
 
 def blocks_of(config: Accelerator) -> dict[str, str]:
     """Names of the blocks that a configuration's engine has, with what each is."""
+    if isinstance(config, DeltaConfig):
+        back = "output" if config.engine == "gru" else "gates"
+        return {name: what for name, what in DELTA_BLOCKS.items() if name != back}
     return ROWWISE_BLOCKS if isinstance(config, SpgemmConfig) else BLOCKS
 
 
@@ -138,6 +142,12 @@ def _parts(name: str, config: Accelerator) -> Parts:
             return engine
         if name in _ROWWISE_MODULES:
             return {_ROWWISE_MODULES[name]: engine[_ROWWISE_MODULES[name]]}
+        raise _no_block(name, config)
+    if isinstance(config, DeltaConfig):
+        if name == "engine":
+            return engine
+        if name in blocks_of(config):
+            return {module: engine[module] for module in DELTA_MODULES[name]}
         raise _no_block(name, config)
     assert isinstance(config, SatConfig)  # engine_parts refuses the others
     n_max, m = selector_sizes(config)

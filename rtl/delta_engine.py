@@ -44,7 +44,9 @@ from hwsim.rtl.delta_streamer import DELTA_STREAMER, ColumnStreamer, streamer_si
 from hwsim.rtl.rowwise_parts import instance
 
 __all__ = [
+    "DELTA_BLOCKS",
     "DELTA_ENGINE",
+    "DELTA_MODULES",
     "DELTA_TOP",
     "DeltaChain",
     "DeltaEngine",
@@ -55,6 +57,25 @@ __all__ = [
 
 DELTA_ENGINE = "delta_engine"
 DELTA_TOP = "delta_top"
+
+DELTA_BLOCKS = {
+    "scanner": "delta encoder with its references, and non-zero detector",
+    "streamer": "address generator of weight columns with its queues",
+    "lanes": "multiply-accumulate lanes with the sigma state memory",
+    "output": "max-pool, bias, ReLU and requantisation",
+    "gates": "GRU gate unit with tables of sigmoid and tanh",
+    "engine": "delta engine, the whole",
+}
+"""Blocks by name, with what each is; an engine has `output` or `gates`."""
+
+DELTA_MODULES = {
+    "scanner": (DELTA_SCANNER,),
+    "streamer": (DELTA_STREAMER,),
+    "lanes": (DELTA_LANE, DELTA_LANES),
+    "output": (DELTA_CODE, DELTA_OUTPUT),
+    "gates": (DELTA_GATE, DELTA_GATES),
+}
+"""Modules of each block but the engine, its top last."""
 
 
 def delta_parts(shape: DeltaShape, chain: int = 1) -> dict[str, Callable[[], wiring.Component]]:

@@ -13,10 +13,11 @@ from amaranth.back import rtlil
 from amaranth.hdl import Shape
 from amaranth.lib import wiring
 
-from hwsim.config import Accelerator, SatConfig, SpgemmConfig
+from hwsim.config import Accelerator, DeltaConfig, SatConfig, SpgemmConfig
 from hwsim.errors import UserError
 from hwsim.models.array import ArrayShape
 from hwsim.models.nm import NMPattern
+from hwsim.rtl.delta_engine import chain_members, delta_parts
 from hwsim.rtl.engine import ENGINE_TOP, engine_members, training_parts
 from hwsim.rtl.pe import ProcessingElement
 from hwsim.rtl.rowwise import rowwise_members, rowwise_parts
@@ -60,7 +61,7 @@ def training_engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.
 
 
 def _training_sizes(config: Accelerator) -> tuple[ArrayShape, NMPattern, int, int]:
-    if isinstance(config, SpgemmConfig):
+    if isinstance(config, SpgemmConfig | DeltaConfig):
         raise UserError(f"kind: the training engine is sat's, but {config.name} is a {config.kind}")
     sat = _with_rtl(config)
     if sat.format != "fp16":
@@ -81,6 +82,8 @@ def engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component
     """
     if isinstance(config, SpgemmConfig):
         return rowwise_parts(config.shape)
+    if isinstance(config, DeltaConfig):
+        return delta_parts(_one_cluster(config).shape, config.chain)
     sat = _with_rtl(config)
     return {
         PE_MODULE: lambda: ProcessingElement(sat.number, sat.array),
@@ -99,6 +102,8 @@ def ports(config: Accelerator, *, training: bool = False) -> dict[str, dict[str,
         members = engine_members(*_training_sizes(config))
     elif isinstance(config, SpgemmConfig):
         members = rowwise_members(config.shape)
+    elif isinstance(config, DeltaConfig):
+        members = chain_members(_one_cluster(config).shape, config.chain)
     else:
         sat = _with_rtl(config)
         members = array_members(sat.number, sat.array)
@@ -128,10 +133,18 @@ def component_verilog(parts: dict[str, wiring.Component]) -> str:
         raise RuntimeError(f"Yosys refused the design: {error}") from error
 
 
+def _one_cluster(config: DeltaConfig) -> DeltaConfig:
+    if config.clusters != 1:
+        raise UserError(
+            f"clusters: the RTL of a delta engine is one cluster, but got {config.clusters}"
+        )
+    return config
+
+
 def _with_rtl(config: Accelerator) -> SatConfig:
     if not isinstance(config, SatConfig):
         raise UserError(
-            f"kind: there is RTL for sat and spgemm, but {config.name} is a {config.kind} "
+            f"kind: there is RTL for sat, spgemm and delta, but {config.name} is a {config.kind} "
             "(a model of published simulators' conventions)"
         )
     return config

@@ -101,7 +101,7 @@ def test_a_block_that_is_too_large_is_not_placed(tmp_path, monkeypatch, capsys):
         (["sat", "--target", "xcup", "--timeout", "0"], "--timeout must be above 0 seconds"),
         (["sat", "--target", "xcup", "--timeout", "nan"], "--timeout must be above 0 seconds"),
         (["sat", "--target", "ecp5", "--seed", "-1"], "--seed must lie in 0..2147483647"),
-        (["systolic", "--target", "xcup"], "there is RTL for sat and spgemm"),
+        (["systolic", "--target", "xcup"], "there is RTL for sat, spgemm and delta"),
         (["sat", "--target", "xcup", "-s", "rows=0"], "rows: "),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,

@@ -49,5 +49,5 @@ def test_simulator_and_rtl_have_the_same_depth():
 def test_other_names_and_kinds_are_refused():
     with pytest.raises(UserError, match=r"a block must be one of uspe, stce, sore, .* but got 'x'"):
         block("x", load_config("sat"))
-    with pytest.raises(UserError, match="kind: there is RTL for sat and spgemm"):
+    with pytest.raises(UserError, match="kind: there is RTL for sat, spgemm and delta"):
         block("sore", load_config("systolic"))
