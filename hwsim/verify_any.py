@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hwsim.config import Accelerator, SatConfig, SpgemmConfig
+from hwsim.config import Accelerator, DeltaConfig, SatConfig, SpgemmConfig
 from hwsim.errors import UserError
 from hwsim.verify import Report
 
@@ -33,7 +33,11 @@ def verify(config: Accelerator, **options: Any) -> Report:
         from hwsim.verify_spgemm import verify_spgemm
 
         return verify_spgemm(config, **options)
+    if isinstance(config, DeltaConfig):
+        from hwsim.verify_delta import verify_delta
+
+        return verify_delta(config, **options)
     raise UserError(
-        f"kind: only sat and spgemm can be verified, but {config.name} is a {config.kind}, "
+        f"kind: only sat, spgemm and delta can be verified, but {config.name} is a {config.kind}, "
         "which has no RTL"
     )

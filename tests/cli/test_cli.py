@@ -175,7 +175,7 @@ BAD = [
     (["simulate", "a.mtx", "-a", "sat"], "a sparse product runs on piuma, spgemm or"),
     (["simulate", "resnet9", "-a", "sat", "-o", "junk.onnx"], "cannot make the folder junk.onnx"),
     (["generate", "systolic", "-o", "x"], "kind: there is RTL for sat, spgemm and delta"),
-    (["verify", "systolic"], "kind: only sat and spgemm can be verified"),
+    (["verify", "systolic"], "kind: only sat, spgemm and delta can be verified"),
     (["verify", "sat", "--cases", "0"], "--cases must be at least 1, but got 0"),
     (["verify", "sat", "--case", "200"], "--case must lie in 0..99, but got 200"),
     (["verify", "sat", "--waves", "x.vcd"], "--waves needs --case"),
