@@ -37,13 +37,25 @@ __all__ = [
     "SKIPPED",
     "SPILLED",
     "WAITS",
+    "WINDOW_COUNTERS",
     "WINDOW_CYCLES",
     "WINDOW_FIELDS",
     "step_windows",
 ]
 
-MULTIPLIES, SKIPPED, PROBES, INSERTS, ACCUMULATES, WAITS, SPILLED, WINDOW_CYCLES = range(8)
+WINDOW_COUNTERS = (
+    "multiplies",
+    "skipped",
+    "probes",
+    "inserts",
+    "accumulates",
+    "waits",
+    "spilled",
+    "cycles",
+)
 """Counters of a window, in the order of the word on `done`."""
+
+MULTIPLIES, SKIPPED, PROBES, INSERTS, ACCUMULATES, WAITS, SPILLED, WINDOW_CYCLES = range(8)
 
 FLIP, DONE_CYCLE = 8, 9
 """Further columns of a window's record: when it ended, when its word on `done` left."""

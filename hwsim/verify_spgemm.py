@@ -3,7 +3,8 @@
 A case passes when every word on every result port (entries of C, spilled products, counters)
 equals the simulator's bit for bit and was taken in its cycle, nothing came after the last, and the
 simulator's entries and spilled products together are the golden product: its structure exactly,
-and its values exactly where they do not depend on the order of the sums.
+and its values exactly where they do not depend on the order of the sums. With one lane that order
+is the matrices', and the golden tables give every bit, every probe and the order of the entries.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from typing import Any
 import numpy as np
 
 from hwsim.config_spgemm import SpgemmConfig
+from hwsim.dataflows.rowwise_kernel import WINDOW_COUNTERS
 from hwsim.dataflows.rowwise_sim import RowwiseRun, simulate
 from hwsim.errors import UserError
+from hwsim.models.formats import CANONICAL_NAN_BITS
+from hwsim.models.rowwise import RowwiseShape, row_factor
+from hwsim.models.rowwise_golden import golden_windows
 from hwsim.models.spgemm import multiplies, product
 from hwsim.spgemm_cases import (
     SpgemmCase,
@@ -111,8 +116,11 @@ def run_cases(config: SpgemmConfig, cases: Sequence[SpgemmCase]) -> list[tuple[s
     return [(what, cycles) for what, cycles, _ in done]
 
 
-def golden_error(case: SpgemmCase, run: RowwiseRun) -> str | None:
-    """How the simulator's entries and spilled products differ from the golden product."""
+def golden_error(shape: RowwiseShape, case: SpgemmCase, run: RowwiseRun) -> str | None:
+    """How the simulator's entries and spilled products differ from the golden models.
+
+    The product, and for one lane the tables: order of entries, sums bit for bit, probes.
+    """
     golden = product(case.a, case.b)
     columns = golden.shape[1]
     kept = run.column >= 0
@@ -132,7 +140,45 @@ def golden_error(case: SpgemmCase, run: RowwiseRun) -> str | None:
     want = golden.rows * columns + golden.indices
     if not np.array_equal(np.union1d(tags, spilled), want):
         return "the structure of the simulator's result differs from the golden product's"
-    return _value_error(case, run, tags, spilled, want, golden.data)
+    error = _value_error(case, run, tags, spilled, want, golden.data)
+    return error or (_table_error(shape, case, run) if shape.lanes == 1 else None)
+
+
+def _table_error(shape: RowwiseShape, case: SpgemmCase, run: RowwiseRun) -> str | None:
+    factor = row_factor(shape.hash_bits)
+
+    def by_bank(window: int, row: Any, column: Any, value: Any) -> list[list[tuple[int, ...]]]:
+        local = row - case.starts[window]
+        bank = (column + factor * local) % shape.banks
+        words = np.stack([row, column, value.view(np.uint32)], axis=1, dtype=np.int64)
+        return [[tuple(w) for w in words[bank == b].tolist()] for b in range(shape.banks)]
+
+    for w, want in enumerate(golden_windows(shape, case.a, case.b, case.starts)):
+        # waits, spilled and cycles are not the tables' to say, or compared below
+        for name, count in zip(WINDOW_COUNTERS[:5], run.counts[w, :5].tolist(), strict=True):
+            if count != getattr(want, name):
+                return f"window {w}: {count} {name}, expected {getattr(want, name)}"
+        here = (run.window == w) & (run.column >= 0)
+        found = by_bank(w, run.row[here], run.column[here], run.value[here])
+        left = run.spill_window == w
+        spilled = by_bank(w, run.spill_row[left], run.spill_column[left], run.spill_value[left])
+        if found != [_bits(bank) for bank in want.entries]:
+            return f"window {w}: entries differ from the golden tables"
+        if spilled != [_bits(bank) for bank in want.spilled]:
+            return f"window {w}: spilled products differ from the golden tables"
+    return None
+
+
+def _bits(entries: list[Any]) -> list[tuple[int, int, int]]:
+    """Values as bits, so that -0.0 is not 0.0 and a NaN equals itself."""
+    out = []
+    for row, column, value in entries:
+        if isinstance(value, np.floating):
+            bits = CANONICAL_NAN_BITS if np.isnan(value) else int(value.view(np.uint32))
+        else:
+            bits = value % 2**32
+        out.append((row, column, bits))
+    return out
 
 
 def _value_error(
@@ -194,7 +240,7 @@ def _run(
         results: list[dict[str, Any]] = pickle.loads(target.read_bytes())
     out = []
     for case, run, (words, cycles), got in zip(cases, runs, expected, results, strict=True):
-        what = golden_error(case, run) or _difference(words, cycles, got)
+        what = golden_error(shape, case, run) or _difference(words, cycles, got)
         if what is None and got["overflow"] != (run.spilled > 0):
             what = f"overflow is {got['overflow']} with {run.spilled} spilled products"
         last = max((got[port]["cycles"][-1] for port in words if got[port]["cycles"]), default=-1)
