@@ -61,7 +61,7 @@ def list_command(json: Json = False) -> None:
     data: dict[str, Any] = {
         "workloads": {name: entry.description for name, entry in ZOO.items()} | STREAMS,
         "accelerators": {name: load_config(name).kind for name in preset_names()},
-        "rtl": ["sat"],
+        "rtl": ["sat", "spgemm", "delta"],
     }
     if json:
         _print_json(data)
