@@ -23,7 +23,7 @@ from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import SparseProduct
 from hwsim.spgemm_run import SpgemmRun, apportion, total
 
-__all__ = ["run_product"]
+__all__ = ["assemble", "product_windows", "run_product"]
 
 _POINTER_BYTES = 4
 _ELEMENT_BYTES = 8  # 4 of column, 4 of value
@@ -52,7 +52,7 @@ def run_product(product: SparseProduct, config: SpgemmConfig) -> SpgemmRun:
         passes = _passes(config, a, b)
     except ValueError as error:
         raise UserError(f"{product.layer} on {config.name}: {error}") from None
-    z = _assemble((product.m, product.n), [done.run for done in passes])
+    z = assemble((product.m, product.n), [done.run for done in passes])
     parts = apportion(passes[0].run.cycles, passes[0].run.lane_cycles)
     parts["spill"] = sum(done.run.cycles for done in passes[1:])
     parts["dram"] = sum(done.dram_stall for done in passes)
@@ -93,6 +93,31 @@ def run_product(product: SparseProduct, config: SpgemmConfig) -> SpgemmRun:
     )
 
 
+def assemble(shape: tuple[int, int], runs: list[RowwiseRun]) -> Csr:
+    """The entries of all passes in CSR; no two have the same place."""
+    kept = [run.column >= 0 for run in runs]
+    row = np.concatenate([run.row[keep] for run, keep in zip(runs, kept, strict=True)])
+    column = np.concatenate([run.column[keep] for run, keep in zip(runs, kept, strict=True)])
+    value = np.concatenate([run.value[keep] for run, keep in zip(runs, kept, strict=True)])
+    order = np.argsort(row * shape[1] + column)
+    counts = np.bincount(row, minlength=shape[0])
+    return Csr(
+        shape,
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        column[order].astype(np.int32),
+        value[order],
+    )
+
+
+def product_windows(
+    config: SpgemmConfig, a: Csr | RowLists, b: Csr | RowLists
+) -> NDArray[np.int64]:
+    """First row of each window of C = A B and the end: bounds up to `window_load` of the tables."""
+    bound = row_bound(a.indptr, a.indices, b.indptr, b.shape[1])
+    capacity = max(1, int(config.capacity * config.window_load))
+    return windows(bound, capacity, 1 << config.row_bits)
+
+
 def _passes(config: SpgemmConfig, a: Csr | RowLists, b: Csr | RowLists) -> list[_Pass]:
     """The product and the passes over what it spilled.
 
@@ -109,9 +134,7 @@ def _passes(config: SpgemmConfig, a: Csr | RowLists, b: Csr | RowLists) -> list[
 
 
 def _pass(config: SpgemmConfig, a: Csr | RowLists, b: Csr | RowLists) -> _Pass:
-    bound = row_bound(a.indptr, a.indices, b.indptr, b.shape[1])
-    capacity = max(1, int(config.capacity * config.window_load))
-    starts = windows(bound, capacity, 1 << config.row_bits)
+    starts = product_windows(config, a, b)
     wait = config.dram.latency_cycles
     latency = MemoryLatency(a_ptr=wait, a=wait, b_ptr=wait, b=wait)
     run = simulate(config.shape, a, b, starts, latency=latency)
@@ -178,22 +201,6 @@ def _between(amounts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.
 
 def _whole(amount: int, burst: int) -> int:
     return -(-amount // burst) * burst
-
-
-def _assemble(shape: tuple[int, int], runs: list[RowwiseRun]) -> Csr:
-    """The entries of all passes in CSR; no two have the same place."""
-    kept = [run.column >= 0 for run in runs]
-    row = np.concatenate([run.row[keep] for run, keep in zip(runs, kept, strict=True)])
-    column = np.concatenate([run.column[keep] for run, keep in zip(runs, kept, strict=True)])
-    value = np.concatenate([run.value[keep] for run, keep in zip(runs, kept, strict=True)])
-    order = np.argsort(row * shape[1] + column)
-    counts = np.bincount(row, minlength=shape[0])
-    return Csr(
-        shape,
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        column[order].astype(np.int32),
-        value[order],
-    )
 
 
 def _energy(counters: dict[str, int], config: SpgemmConfig) -> dict[str, float]:

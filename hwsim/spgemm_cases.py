@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hwsim.config_spgemm import SpgemmConfig
 from hwsim.dataflows.rowwise_sim import MemoryLatency, RowwiseGaps, RowwiseRun
-from hwsim.models.rowwise import RowwiseShape, row_bound, windows
+from hwsim.models.rowwise import RowLists, RowwiseShape, row_bound, windows
 from hwsim.models.sparse import Csr
 
 __all__ = ["KINDS", "SpgemmCase", "bench_case", "expected_words", "make_case", "spgemm_designs"]
@@ -59,8 +59,8 @@ class SpgemmCase:
     number: int
     design: int
     kind: str
-    a: Csr
-    b: Csr
+    a: Csr | RowLists
+    b: Csr | RowLists
     starts: NDArray[np.int64]
     gaps: RowwiseGaps
     latency: MemoryLatency
@@ -263,7 +263,7 @@ def _gaps(rng: Generator) -> RowwiseGaps:
     )
 
 
-def _elements(shape: RowwiseShape, x: Csr) -> list[int]:
+def _elements(shape: RowwiseShape, x: Csr | RowLists) -> list[int]:
     bits = x.data.view(np.uint32)
     return [
         int(col) | int(value) << shape.column_bits
