@@ -21,7 +21,17 @@ from hwsim.models.delta_gru import DeltaGru, GruWeights
 from hwsim.models.delta_shape import DeltaShape, FactorBits
 from hwsim.verify_words import field_bits, pack_words
 
-__all__ = ["DeltaCase", "gru_case", "layer_case"]
+__all__ = [
+    "DeltaCase",
+    "encoder_config",
+    "filled",
+    "fresh",
+    "gru_case",
+    "layer_case",
+    "pack_config",
+    "parameter_words",
+    "words_of",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +117,14 @@ def gru_case(
     return DeltaCase(
         description=f"{len(x)} steps of {weights.inputs} inputs, {weights.hidden} units, "
         f"theta={theta}, {int(nonzero.sum())} of {nonzero.size} items non-zero",
-        constants={"config": _pack_config(shape, constants)},
+        constants={"config": pack_config(shape, constants)},
         sources={
-            "x": (_words(_filled(x, width), shape.item_bits, width), gaps.x),
-            "start": (_words(weights.bias, shape.accumulator_bits, shape.lanes), gaps.start),
+            "x": (words_of(filled(x, width), shape.item_bits, width), gaps.x),
+            "start": (words_of(weights.bias, shape.accumulator_bits, shape.lanes), gaps.start),
         },
-        memories={"": (_words(columns, shape.weight_bits, shape.lanes), _memory(gaps, 0))},
+        memories={"": (words_of(columns, shape.weight_bits, shape.lanes), _memory(gaps, 0))},
         gaps_o=gaps.o,
-        expected=_words(h, shape.item_bits, shape.lanes),
+        expected=words_of(h, shape.item_bits, shape.lanes),
         timeline=delta_timeline([work], [shape], gaps),
         golden_error=error,
         notes={"saturations": saturations},
@@ -147,7 +157,7 @@ def layer_case(
     gaps = gaps or DeltaGaps()
     start = frames if frames.ndim == 4 else frames[:, :, None, None]
     layers = _as_convolutions(layers, start.shape[1:])
-    made = _fresh(encoder)
+    made = fresh(encoder)
     deltas = np.stack([np.moveaxis(made.step(frame), 0, -1) for frame in start])
     works, constants, sources, memories = [], {}, {}, {}
     given = start.shape[1:]
@@ -160,23 +170,23 @@ def layer_case(
         works.append(layer_work(results, g, shape))
         results = np.stack([state.step(delta) for delta in results])
         saturations += state.saturations
-        config = _layer_config(shape, g, layer.output) | _encoder_config(
+        config = _layer_config(shape, g, layer.output) | encoder_config(
             shape, encoder if e == 0 else DeltaEncoder(bits=shape.activation_bits,
                                                       signed=not layers[e - 1].output.relu)
         )  # fmt: skip
-        constants[f"config{number}"] = _pack_config(shape, config)
-        sources[f"parameters{number}"] = (_parameter_words(shape, layer.output), ())
+        constants[f"config{number}"] = pack_config(shape, config)
+        sources[f"parameters{number}"] = (parameter_words(shape, layer.output), ())
         memories[number] = (_weight_words(shape, g, state.weight), _memory(gaps, e))
         given = (g.filters, *g.pooled)
     error = None
     if golden:
-        network = DeltaNetwork(_fresh(encoder), layers, accumulator_bits=shape.accumulator_bits)
+        network = DeltaNetwork(fresh(encoder), layers, accumulator_bits=shape.accumulator_bits)
         last = np.stack([np.moveaxis(network.step(frame)[-1], 0, -1) for frame in start])
         if (last != results).any():
             error = "the simulator's codes differ from the golden model's"
     codes = np.cumsum(results, axis=0)
     pixels = np.moveaxis(start, 1, -1)
-    sources["x"] = (_words(_filled(pixels, shape.detector_width), shape.item_bits,
+    sources["x"] = (words_of(filled(pixels, shape.detector_width), shape.item_bits,
                            shape.detector_width), gaps.x)  # fmt: skip
     events = sum(int(work.reads.sum()) for work in works)
     return DeltaCase(
@@ -186,7 +196,7 @@ def layer_case(
         sources=sources,
         memories=memories,
         gaps_o=gaps.o,
-        expected=_words(_filled(codes, shape.lanes), shape.item_bits, shape.lanes),
+        expected=words_of(filled(codes, shape.lanes), shape.item_bits, shape.lanes),
         timeline=delta_timeline(works, [shape] * len(works), gaps),
         golden_error=error,
         notes={"saturations": saturations},
@@ -205,7 +215,8 @@ def _as_convolutions(layers: Sequence[Linear | Conv], given: tuple[int, ...]) ->
     return out
 
 
-def _fresh(encoder: DeltaEncoder) -> DeltaEncoder:
+def fresh(encoder: DeltaEncoder) -> DeltaEncoder:
+    """The encoder before its first frame."""
     return DeltaEncoder(
         theta=encoder.theta,
         multiplier=encoder.multiplier,
@@ -215,7 +226,7 @@ def _fresh(encoder: DeltaEncoder) -> DeltaEncoder:
     )
 
 
-def _encoder_config(shape: DeltaShape, encoder: DeltaEncoder) -> dict[str, int]:
+def encoder_config(shape: DeltaShape, encoder: DeltaEncoder) -> dict[str, int]:
     """Constants of an encoder; the threshold rule takes elements as they are."""
     if encoder.theta is not None:
         return {"factor": 1, "factor_shift": 0, "signed": int(encoder.signed),
@@ -282,11 +293,12 @@ def _check_fits(shape: DeltaShape, references: int, sums: int, weights: int) -> 
             raise ValueError(f"{name} must be at most {have}, but the layer needs {need}")
 
 
-def _pack_config(shape: DeltaShape, values: dict[str, int]) -> int:
+def pack_config(shape: DeltaShape, values: dict[str, int], *, partial: bool = False) -> int:
+    """The word of `hwsim.rtl.delta_parts.config_layout`; with `partial` the rest is 0."""
     from hwsim.rtl.delta_parts import config_layout
 
     layout = config_layout(shape)
-    if set(layout.members) != set(values):
+    if not partial and set(layout.members) != set(values):
         raise RuntimeError(f"the engine's constants are {set(layout.members)}, not {set(values)}")
     word = 0
     for name, value in values.items():
@@ -297,13 +309,13 @@ def _pack_config(shape: DeltaShape, values: dict[str, int]) -> int:
     return word
 
 
-def _words(values: NDArray, bits: int, lanes: int) -> list[int]:
+def words_of(values: NDArray, bits: int, lanes: int) -> list[int]:
     """Integers in two's complement of `bits`, `lanes` a word."""
     flat = np.ascontiguousarray(values, np.int64).reshape(-1, lanes)
     return pack_words(field_bits(flat.view(np.uint64), bits))
 
 
-def _filled(values: NDArray, width: int) -> NDArray:
+def filled(values: NDArray, width: int) -> NDArray:
     """The last axis filled with zeros to whole words."""
     spare = -values.shape[-1] % width
     return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, spare)])
@@ -311,10 +323,11 @@ def _filled(values: NDArray, width: int) -> NDArray:
 
 def _weight_words(shape: DeltaShape, g: LayerGeometry, weight: NDArray) -> list[int]:
     """Weights [channel, ky, kx, filter] by channel, kernel row and column, words of filters."""
-    return _words(_filled(weight, shape.lanes), shape.weight_bits, shape.lanes)
+    return words_of(filled(weight, shape.lanes), shape.weight_bits, shape.lanes)
 
 
-def _parameter_words(shape: DeltaShape, output: Output) -> list[int]:
+def parameter_words(shape: DeltaShape, output: Output) -> list[int]:
+    """Biases and factors, a word for each word of channels."""
     top = 1 << (shape.accumulator_bits - 1)
     if output.multiplier.max(initial=0) >= 1 << FactorBits.MULTIPLIER or output.shift > 62:
         raise ValueError(
