@@ -260,8 +260,8 @@ def _run_hash(
             state.ring, state.banks, state.chan, state.links, state.routes, state.places,
             state.cache, state.wheel, state.queue, state.cnt, state.moved, state.totals,
             state.spans, state.last, a.indptr, a.indices, state.a_val, b.indptr, b.indices,
-            state.b_val, np.r_[0, np.cumsum(bounds)], window_of, windows.begins, windows.places, windows.far, sizes, table,
-            table.view(state.a_val.dtype), z_key, z_val, _NEVER,
+            state.b_val, np.r_[0, np.cumsum(bounds)], window_of, windows.begins, windows.places,
+            windows.far, sizes, table, table.view(state.a_val.dtype), z_key, z_val, _NEVER,
         )
     )  # fmt: skip
     shape = (a.shape[0], b.shape[1])
@@ -308,7 +308,8 @@ class _State:
             interleave_shift=die.interleave_bytes.bit_length() - 1, burst=die.burst_bytes,
             burst_ticks=round(ticks), dram_latency=die.dram_latency, store_cycles=die.store_cycles,
             store_queue=die.store_queue_cycles, token_size=die.token_size,
-            row_token=min(die.row_token, max(1, a.shape[0] // (2 * die.cores * workers))), merge_products=die.merge_products,
+            row_token=min(die.row_token, max(1, a.shape[0] // (2 * die.cores * workers))),
+            merge_products=die.merge_products,
             inner_columns=die.inner_columns, m=a.shape[0], n=b.shape[1], k=a.shape[1],
             column_bits=max(b.shape[1] - 1, 1).bit_length(), value_bytes=self.value_bytes,
             coordinate_bytes=coordinate, pointer_bytes=coordinate,
@@ -400,7 +401,7 @@ class _State:
         machine.gauge(queue, self.cnt, machine.ACTIVE_GAUGE, 0, self.cycles)
         rest = self.cycles - full * bucket
         rows = self.totals[: full + 1].copy()
-        machine.totals_of(self.cnt, self.moved, rows[full])
+        machine.totals_of(self.cnt, self.moved, rows, full)
         if rest == 0:
             rows = rows[:full]
         table = np.diff(rows, axis=0, prepend=0)

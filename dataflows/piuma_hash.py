@@ -171,11 +171,11 @@ AHEAD = 512
 """Clocks of empty slots that a scan passes in one event."""
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def run(
     par, cost, th, core, ring, banks, chan, links, routes, places, cache, wheel, queue, cnt, moved,
-    totals, spans, last, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, row_place, window_of, win_row, win_z,
-    win_far, win_nnz, table, table_v, z_key, z_val, stop
+    totals, spans, last, a_ptr, a_idx, a_val, b_ptr, b_idx, b_val, row_place,
+    window_of, win_row, win_z, win_far, win_nnz, table, table_v, z_key, z_val, stop
 ):  # fmt: skip  # pragma: no cover - compiled
     """Runs a hash kernel; the clock at which the last thread, engine and channel are done.
 
@@ -983,7 +983,7 @@ def run(
     return end
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _job(core, c, kind, size, address):  # pragma: no cover - compiled
     job = C_JOBS + 3 * (core[c, C_TAIL] & 3)
     core[c, job] = kind
@@ -992,7 +992,7 @@ def _job(core, c, kind, size, address):  # pragma: no cover - compiled
     core[c, C_TAIL] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _wake(th, wheel, queue, engine, at, now):  # pragma: no cover - compiled
     """Starts an idle engine; a busy one finds its next descriptor itself."""
     if th[engine, SINCE] == 0:

@@ -128,7 +128,7 @@ BYTE_CAUSES = (
 ARRIVED = 0
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def file(th, wheel, queue, i, time, now):  # pragma: no cover - compiled
     """Puts thread i into the bucket of `time` >= now, behind those already there."""
     th[i, TIME] = time
@@ -142,7 +142,7 @@ def file(th, wheel, queue, i, time, now):  # pragma: no cover - compiled
     queue[FILED] += 1
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def pop(th, wheel, queue, now):  # pragma: no cover - compiled
     """The next thread of the bucket of `now`, or -1."""
     bucket = now & (WHEEL - 1)
@@ -153,7 +153,7 @@ def pop(th, wheel, queue, now):  # pragma: no cover - compiled
     return i
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def issue(th, ring, cnt, i, time, count):  # pragma: no cover - compiled
     """Claims `count` >= 1 issue slots for thread i from `time` on; the time of the last one.
 
@@ -175,7 +175,7 @@ def issue(th, ring, cnt, i, time, count):  # pragma: no cover - compiled
     return last
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def wait(th, i, issued, done, cause):  # pragma: no cover - compiled
     """Thread i's instruction issued at `issued` is done at `done`; when the thread is ready.
 
@@ -189,7 +189,7 @@ def wait(th, i, issued, done, cause):  # pragma: no cover - compiled
     return ready
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def access(par, banks, cnt, core, word, at):  # pragma: no cover - compiled
     """A plain scratchpad load or store at `at`: waits for a busy bank, does not hold it."""
     cnt[SCRATCHPAD] += 1
@@ -197,7 +197,7 @@ def access(par, banks, cnt, core, word, at):  # pragma: no cover - compiled
     return max(at, free) + par[SCRATCHPAD_LATENCY]
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def atomic(par, banks, cnt, core, word, now, cycles):  # pragma: no cover - compiled
     """An atomic at its event: serialised on its bank, and on its word for `cycles`."""
     cnt[SCRATCHPAD] += 2
@@ -212,7 +212,7 @@ def atomic(par, banks, cnt, core, word, now, cycles):  # pragma: no cover - comp
     return start + par[SCRATCHPAD_LATENCY] + cycles
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def _travel(par, links, routes, cnt, source, target, first, size, at):  # pragma: no cover
     """A packet of `size` bytes besides its header leaves `source` at `at`; when it has arrived.
 
@@ -231,7 +231,7 @@ def _travel(par, links, routes, cnt, source, target, first, size, at):  # pragma
     return at + beats - 1
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def dram(
     par, chan, links, routes, places, cnt, moved, core, address, size, read_cause, write_cause, now
 ):  # pragma: no cover - compiled
@@ -266,7 +266,7 @@ def dram(
     return _travel(par, links, routes, cnt, target, source, par[LINKS], size, done)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def store(
     par, chan, links, routes, places, cnt, moved, core, address, size, cause, now
 ):  # pragma: no cover - compiled
@@ -275,7 +275,7 @@ def store(
     return max(now + par[STORE_CYCLES], begin - par[STORE_QUEUE])
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def remote_atomic(
     par, banks, links, routes, places, cnt, core, target, word, now
 ):  # pragma: no cover - compiled
@@ -287,7 +287,7 @@ def remote_atomic(
     return _travel(par, links, routes, cnt, there, here, par[LINKS], 8, done)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def touch(par, cache, cnt, core, address, at):  # pragma: no cover - compiled
     """When a cached load at `at` has its word, or -1: a miss, which `fill` answers."""
     line = address >> par[LINE_SHIFT]
@@ -301,7 +301,7 @@ def touch(par, cache, cnt, core, address, at):  # pragma: no cover - compiled
     return np.int64(-1)
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def fill(
     par, cache, chan, links, routes, places, cnt, moved, core, address, cause, now
 ):  # pragma: no cover - compiled
@@ -324,7 +324,7 @@ def fill(
     return done
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def gauge(queue, cnt, which, change, now):  # pragma: no cover - compiled
     """Adds `change` to a gauge (ENTRY_GAUGE or ACTIVE_GAUGE) and keeps its integral over time."""
     total = ENTRIES_SUM if which == ENTRY_GAUGE else ACTIVE_SUM
@@ -333,7 +333,7 @@ def gauge(queue, cnt, which, change, now):  # pragma: no cover - compiled
     queue[which] += change
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def close_buckets(queue, cnt, moved, totals, now):  # pragma: no cover - compiled
     """Writes the running totals at every bucket boundary up to `now`.
 
@@ -345,36 +345,37 @@ def close_buckets(queue, cnt, moved, totals, now):  # pragma: no cover - compile
         gauge(queue, cnt, ENTRY_GAUGE, 0, at)
         gauge(queue, cnt, ACTIVE_GAUGE, 0, at)
         b = queue[BUCKET]
-        totals_of(cnt, moved, totals[b])
+        totals_of(cnt, moved, totals, b)
         queue[BUCKET] = b + 1
         if b + 1 == BUCKETS:
             for h in range(BUCKETS // 2):
-                totals[h] = totals[2 * h + 1]
+                for column in range(totals.shape[1]):
+                    totals[h, column] = totals[2 * h + 1, column]
             queue[BUCKET] = BUCKETS // 2
             queue[SHIFT] += 1
         queue[BOUNDARY] = (queue[BUCKET] + 1) << queue[SHIFT]
 
 
-@njit(cache=True)
-def totals_of(cnt, moved, row):  # pragma: no cover - compiled
-    row[0] = cnt[INSTRUCTION]
-    row[1] = (
+@njit(cache=True, _nrt=False)
+def totals_of(cnt, moved, totals, b):  # pragma: no cover - compiled
+    totals[b, 0] = cnt[INSTRUCTION]
+    totals[b, 1] = (
         moved[A_READ] + moved[B_READ] + moved[POINTER_READ] + moved[BOUND_READ]
         + moved[WINDOW_READ] + moved[TABLE_READ] + moved[T_READ]
     )  # fmt: skip
-    row[2] = (
+    totals[b, 2] = (
         moved[BOUND_WRITE] + moved[WINDOW_WRITE] + moved[TABLE_WRITE] + moved[T_WRITE]
         + moved[Z_WRITE]
     )  # fmt: skip
-    row[3] = cnt[ENTRIES_SUM]
-    row[4] = cnt[ACTIVE_SUM]
-    row[5] = cnt[CACHE_HIT]
-    row[6] = cnt[CACHE_MISS]
-    row[7] = cnt[DMA_MOVED]
-    row[8] = cnt[SCRATCHPAD]
+    totals[b, 3] = cnt[ENTRIES_SUM]
+    totals[b, 4] = cnt[ACTIVE_SUM]
+    totals[b, 5] = cnt[CACHE_HIT]
+    totals[b, 6] = cnt[CACHE_MISS]
+    totals[b, 7] = cnt[DMA_MOVED]
+    totals[b, 8] = cnt[SCRATCHPAD]
 
 
-@njit(cache=True)
+@njit(cache=True, _nrt=False)
 def span(spans, last, queue, core, thread, begin, end, phase, window):  # pragma: no cover
     """Keeps a span; of a thread (thread >= 0) only while there is ample room.
 
