@@ -183,8 +183,9 @@ def _inner(a: Csr, b: Csr, counts: Counts, config: SpgemmDataflowConfig) -> _Eve
     return _Events(
         phases=(phase,),
         counters={"spgemm.inner.pair": tried.pairs, "spgemm.inner.compare": tried.compares},
-        # A comparison looks at two coordinates; the values are read where they agree.
-        cache_bytes=2 * (_COORDINATE * tried.compares + config.value_bytes * counts.multiplies),
+        # A step moves past one coordinate, or past two and on to their values where they agree.
+        cache_bytes=_COORDINATE * (tried.compares + counts.multiplies)
+        + 2 * config.value_bytes * counts.multiplies,
     )
 
 
