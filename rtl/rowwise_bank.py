@@ -123,7 +123,7 @@ class HashBank(wiring.Component):
         sweep = Signal(shape.slot_bits)
         valid = Signal()
         here = Signal(bank_in_layout(shape))  # the product that is probed, its slot
-        looked = Signal(range(shape.probe_limit))  # slots seen before this one
+        looked = Signal(range(max(shape.probe_limit, 2)))  # slots seen before this one
         waits = Signal()  # for an addition to the same offset
 
         empty, match, last = Signal(), Signal(), Signal()
