@@ -47,6 +47,7 @@ class DeltaCase:
         expected: the simulator's words at `o`.
         timeline: the simulator's cycles.
         golden_error: how the simulator's values differ from the golden model's, None if they agree.
+        notes: how often sums saturated; of layers, events that read weights, and items scanned.
     """
 
     description: str
@@ -163,11 +164,13 @@ def layer_case(
     given = start.shape[1:]
     results = deltas
     saturations = 0
+    seen = []
     for e, layer in enumerate(layers):
         number = str(e) if len(layers) > 1 else ""
         state = DeltaLayerState(layer, given, accumulator_bits=shape.accumulator_bits)
         g = state.geometry
         works.append(layer_work(results, g, shape))
+        seen.append(results)
         results = np.stack([state.step(delta) for delta in results])
         saturations += state.saturations
         config = _layer_config(shape, g, layer.output) | encoder_config(
@@ -199,7 +202,11 @@ def layer_case(
         expected=words_of(filled(codes, shape.lanes), shape.item_bits, shape.lanes),
         timeline=delta_timeline(works, [shape] * len(works), gaps),
         golden_error=error,
-        notes={"saturations": saturations},
+        notes={
+            "saturations": saturations,
+            "events": events,
+            "items": sum(int(np.prod(np.shape(d))) for d in seen),
+        },
     )
 
 
