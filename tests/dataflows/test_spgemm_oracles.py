@@ -171,3 +171,33 @@ def test_counts_of_every_matrix_of_the_manifest(shared):
                 int(row["multiplies_AA"]),
                 int(row["nnz_AA"]),
             )
+
+
+def test_the_table_in_the_docs_is_the_published_one(shared):
+    """Every number of docs/spgemm-counts.md's first table that the reference holds."""
+    published = {r["matrix"]: r for r in table(shared / "reference/teaal_micro23.csv")}
+    names = {
+        "n": "n",
+        "entries": "nnz",
+        "multiplies": "multiplies",
+        "adds": "adds",
+        "entries of C": "nnz_c",
+        "compulsory bytes": "min_bytes",
+        "Gamma A": "gamma_a",
+        "Gamma B, 3 MB fibre cache": "gamma_b",
+        "Gamma Z": "gamma_z",
+        "Gamma time, ns": "gamma_ns",
+        "OuterSPACE A": "outer_a",
+        "OuterSPACE B": "outer_b",
+        "OuterSPACE T, written and read": "outer_t",
+        "OuterSPACE Z": "outer_z",
+    }
+    page = (SMALL.parents[2] / "docs/spgemm-counts.md").read_text(encoding="utf-8")
+    lines = [line.strip("|").split("|") for line in page.splitlines() if line.startswith("|")]
+    cells = {line[0].strip(): [cell.split()[0] for cell in line[1:]] for line in lines[2:18]}
+    matrices = [cell.strip() for cell in lines[0][1:]]
+    assert matrices == ["wiki-Vote", "p2p-Gnutella31", "ca-CondMat", "email-Enron"]
+    for label, column in names.items():
+        assert cells[label] == [published[name][column] for name in matrices], label
+    swaps = [cells['Gamma elements merged ("swaps")'], cells['OuterSPACE comparisons ("swaps")']]
+    assert swaps == [[str(SWAPS[name][which]) for name in matrices] for which in (0, 1)]

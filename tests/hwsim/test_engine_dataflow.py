@@ -8,12 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sparse_cases import operands, random_csr
 
+from hwsim import simulate
 from hwsim.config import dump_config, load_config, replace
 from hwsim.dataflows.fibre_cache import fibre_traffic
 from hwsim.dataflows.row_order import affinity_order, permute_rows
 from hwsim.dataflows.spgemm_counts import count
 from hwsim.engine_dataflow import run_product
 from hwsim.errors import UserError
+from hwsim.models.rmat import RmatSpec, rmat
 from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import SparseProduct, product
 
@@ -190,3 +192,16 @@ def test_bad_values_are_refused_in_one_sentence(change, sentence):
         load_config("gamma", [change])
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_simulate_from_python(preset):
+    result = simulate("rmat:scale=7,edges=600,seed=1", preset, overrides=["op=aat"])
+    a = rmat(RmatSpec(scale=7, edges=600, seed=1)).matrix
+    b = a.transpose()
+    counters = result.summary["counters"]
+    expected = (a.to_scipy() @ b.to_scipy()).nnz  # no entry cancels: all values are ones
+    assert counters["spgemm.nnz_c"] == expected
+    assert counters["spgemm.multiply"] == int(b.row_lengths[a.indices].sum())
+    assert counters["spgemm.add"] == counters["spgemm.multiply"] - expected
+    assert result.summary["cycles"] == sum(result.summary["parts"].values())
