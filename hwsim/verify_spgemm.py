@@ -168,7 +168,8 @@ def golden_error(shape: RowwiseShape, case: SpgemmCase, run: RowwiseRun) -> str 
 
     The product, and for one lane the tables: order of entries, sums bit for bit, probes.
     """
-    golden = product(case.a, case.b)
+    a, b = _matrices(case)
+    golden = product(a, b)
     columns = golden.shape[1]
     kept = run.column >= 0
     tags = run.row[kept] * columns + run.column[kept]
@@ -177,7 +178,7 @@ def golden_error(shape: RowwiseShape, case: SpgemmCase, run: RowwiseRun) -> str 
         return "an entry of the simulator's result is there twice"
     if np.isin(spilled, tags).any():
         return "a product was spilled whose entry is in a table"
-    total = multiplies(case.a, case.b)
+    total = multiplies(a, b)
     counts = run.totals
     if counts["spgemm.multiply"] != total:
         return f"{counts['spgemm.multiply']} products were formed, expected {total}"
@@ -200,7 +201,7 @@ def _table_error(shape: RowwiseShape, case: SpgemmCase, run: RowwiseRun) -> str 
         words = np.stack([row, column, value.view(np.uint32)], axis=1, dtype=np.int64)
         return [[tuple(w) for w in words[bank == b].tolist()] for b in range(shape.banks)]
 
-    for w, want in enumerate(golden_windows(shape, case.a, case.b, case.starts)):
+    for w, want in enumerate(golden_windows(shape, *_matrices(case), case.starts)):
         # waits, spilled and cycles are not the tables' to say, or compared below
         for name, count in zip(WINDOW_COUNTERS[:5], run.counts[w, :5].tolist(), strict=True):
             if count != getattr(want, name):
@@ -240,7 +241,7 @@ def _value_error(
     else:
         # any order of n sums of magnitude s in all differs from another by 2 n s roundings at most
         with np.errstate(invalid="ignore", over="ignore"):
-            a, b = case.a.astype(np.float64), case.b.astype(np.float64)
+            a, b = (x.astype(np.float64) for x in _matrices(case))
             size = product(_absolute(a), _absolute(b)).data
             exact = product(a, b).data
             total64 = np.zeros(want.size)
@@ -254,6 +255,12 @@ def _value_error(
         row, column = divmod(int(want[i]), case.b.shape[1])
         return f"the simulator's value at ({row}, {column}) differs from the golden product's"
     return None
+
+
+def _matrices(case: SpgemmCase) -> tuple[Csr, Csr]:
+    if not (isinstance(case.a, Csr) and isinstance(case.b, Csr)):
+        raise ValueError(f"case {case.number} reads spilled products, which are no matrix")
+    return case.a, case.b
 
 
 def _absolute(x: Any) -> Any:
