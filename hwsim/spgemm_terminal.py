@@ -82,5 +82,5 @@ def _lines(summary: dict[str, Any], clock_hz: float) -> list[str]:
 def _ranked(table: dict[str, int]) -> str:
     whole = sum(table.values())
     order = sorted(table, key=lambda name: -table[name])
-    shown = [f"{name} {table[name] / whole:.1%}" for name in order if whole and table[name]]
+    shown = [f"{name} {table[name] / whole:.1%}" for name in order if table[name] > whole / 2000]
     return ", ".join(shown) if shown else "none"
