@@ -67,7 +67,8 @@ def merged_elements(
 def insertions(a: Csr, b: Csr) -> NDArray[np.int64]:
     """int64[m]: comparisons that merge each row of C through one sorted list of heads.
 
-    Of heads that agree, the one of larger k leaves first, as in the published count.
+    Of heads that agree, the one of larger k leaves first, as in the published count (no sum depends
+    on it: they leave one after the other, and the adder orders them).
 
     Raises:
         ValueError: the operands do not fit each other.

@@ -12,8 +12,9 @@ need never be cleared. A row that selects one row of B only takes that row's len
 more columns than entries, its columns are numbered anew first, so memory never exceeds B's.
 
 The numeric pass adds in ascending k, one rounded operation a step, in the operands' type, as
-`hwsim.models.spgemm.product` does and as every dataflow of this package does (their merges are
-stable in k), so the values are the same bits for all of them.
+`hwsim.models.spgemm.product` does. So does every dataflow of this package: a merger brings the
+products of an entry together, the adder behind it takes them in that order. The values are then the
+same bits for all.
 
 Kernels take arrays: `indptr` int64[rows + 1], `indices` int32 or int64[nnz], columns ascending in
 each row, as `hwsim.models.sparse.Csr` guarantees.
@@ -143,9 +144,9 @@ def compulsory_bytes(a: Csr, b: Csr, counts: Counts, *, element_bytes: int = 12)
     """Bytes that must cross the pins: A, the selected rows of B and C once each.
 
     `element_bytes` (nnz A + entries of B's selected rows + nnz C) and a 4-byte pointer for each
-    row of A, B and C plus one. The published column `min_bytes` of the TeAAL artifact holds
-    3 n + 1 pointers for ca-CondMat and poisson3Da, 3 n + 2 for email-Enron; its source gives no
-    formula.
+    row of A, B and C plus one. The published column `min_bytes` of the TeAAL artifact holds 3 n + 1
+    pointers for ca-CondMat and poisson3Da, 3 n + 2 for email-Enron, 3 n + 3 for wiki-Vote and
+    p2p-Gnutella31; its source gives no formula.
     """
     elements = a.nnz + counts.referenced_nnz + counts.nnz_c
     pointers = 2 * a.shape[0] + b.shape[0] + 1
