@@ -1,0 +1,409 @@
+"""Delta Activation Layer in PyTorch: any conv or linear network as one that computes on change.
+
+After the equations of arXiv 2107.07305, a layer is
+
+    sigma     s(t) = sum of the layer's products with the deltas up to t
+    output    O(t) = pool(Q(activation(s(t) + bias))), Q(z) = round(z / q) q, q = |threshold|
+    delta     O(t) - O(t-1), O(-1) = 0
+
+with the gradients dL/dz = dL/dO (straight through) and dL/dq = -sum dL/dO round(z/q), whose sign
+lets a sparsity loss push the step q up. The threshold is learned per channel, layer or neuron. The
+bias lies behind the sum and the max-pool behind the quantiser, as neither is linear in deltas.
+The loss that makes deltas rare is rate * fan_out * mean |O(t) - O(t+1)|, summed over the layers:
+fan_out, the products that an element enters, weights a layer by the work that it saves.
+
+Deltas telescope, so the product with whole frames gives the same outputs; `forward` takes that
+short way unless told `explicit=True`. round is floor(x + 1/2), the hardware's, so that `export`
+gives integers for `delta.py`. Three methods share the class: `dal`, and without quantisers `relu`
+and `l1`, whose loss is rate * fan_out * mean |O(t)|. Tensors are [batch, steps, ...]. Needs the
+extra `train`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from hwsim.models.delta import Conv, DeltaEncoder, Linear, Output
+
+__all__ = ["GRANULARITIES", "METHODS", "DeltaLayer", "DeltaNet", "Quantiser", "delta_network",
+           "export"]  # fmt: skip
+
+METHODS = ("relu", "l1", "dal")
+GRANULARITIES = ("channel", "layer", "neuron")
+_MULTIPLIER_BITS = 15  # of `export`: an error of 2**-15 in a step is far below a weight's
+
+
+class Quantiser(nn.Module):
+    """Q(z) = floor(z / q + 1/2) q with the learned step q = |threshold|.
+
+    Args:
+        shape: of z without batch and steps.
+        granularity: one threshold a channel (the first axis), layer or neuron.
+        step: initial threshold.
+
+    Raises:
+        ValueError: an unknown granularity, or a step that is not positive.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], granularity: str = "channel", step: float = 1.0
+    ) -> None:
+        super().__init__()
+        if granularity not in GRANULARITIES:
+            raise ValueError(
+                f"granularity must be one of {', '.join(GRANULARITIES)}, but got {granularity!r}"
+            )
+        if not step > 0:
+            raise ValueError(f"step must be positive, but got {step}")
+        ones = (1,) * len(shape)
+        size = {"channel": (shape[0], *ones[1:]), "layer": ones, "neuron": shape}[granularity]
+        self.threshold = nn.Parameter(torch.full(size, float(step)))
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Quantised z [batch, steps, *shape], and the codes' gradient rule on the way back."""
+        return _Round.apply(z, self.threshold.abs())
+
+    @torch.no_grad()
+    def calibrate(self, z: Tensor, fraction: float) -> None:
+        """Set every threshold to `fraction` of the root mean square of the z that it serves."""
+        shape = self.threshold.shape
+        power = z.detach().pow(2).sum_to_size(shape) / (z.numel() / self.threshold.numel())
+        self.threshold.copy_((fraction * power.sqrt()).clamp_min(1e-6))
+
+
+class DeltaLayer(nn.Module):
+    """A convolution or linear layer without bias, and what stands behind it.
+
+    Args:
+        product: Conv2d or Linear; its bias, if any, moves into this layer.
+        shape: of an output frame before the pool.
+        relu: activation.
+        pool: side and stride of the max-pool, 1 for none.
+        flatten: the input becomes a vector first.
+        quantiser: of the output, or None.
+    """
+
+    def __init__(
+        self,
+        product: nn.Conv2d | nn.Linear,
+        shape: tuple[int, ...],
+        *,
+        relu: bool,
+        pool: int = 1,
+        flatten: bool = False,
+        quantiser: Quantiser | None = None,
+    ) -> None:
+        super().__init__()
+        self.product = product
+        bias = product.bias
+        product.bias = None
+        value = torch.zeros(shape[0]) if bias is None else bias.detach().clone()
+        self.bias = nn.Parameter(value.reshape(-1, *(1,) * (len(shape) - 1)))
+        self.relu, self.pool, self.flatten, self.quantiser = relu, pool, flatten, quantiser
+
+    def sums(self, x: Tensor) -> Tensor:
+        """The product with every frame, or with every delta, of [batch, steps, ...]."""
+        frames = x.flatten(0, 1)
+        if self.flatten:
+            frames = frames.flatten(1)
+        return self.product(frames).unflatten(0, x.shape[:2])
+
+    def output(self, sums: Tensor) -> Tensor:
+        """Bias, activation, quantiser and max-pool."""
+        z = sums + self.bias
+        if self.relu:
+            z = z.relu()
+        if self.quantiser is not None:
+            z = self.quantiser(z)
+        if self.pool > 1:
+            pooled = nn.functional.max_pool2d(z.flatten(0, 1), self.pool)
+            z = pooled.unflatten(0, z.shape[:2])
+        return z
+
+    @property
+    def fan_out(self) -> float:
+        """Products that an input element enters, borders aside."""
+        p = self.product
+        if isinstance(p, nn.Linear):
+            return float(p.out_features)
+        taps = p.kernel_size[0] * p.kernel_size[1] / (p.stride[0] * p.stride[1])
+        return taps * p.out_channels / p.groups
+
+    @torch.no_grad()
+    def macs(self, x: Tensor) -> int:
+        """Multiply-accumulates that the non-zeros of x [batch, steps, ...] cause, borders exact."""
+        used = (x != 0).flatten(0, 1).to(torch.float64)
+        p = self.product
+        if isinstance(p, nn.Linear):
+            return int(used.sum()) * p.out_features
+        group = used.unflatten(1, (p.groups, -1)).sum(2).flatten(0, 1)[:, None]
+        ones = torch.ones(1, 1, *p.kernel_size, dtype=torch.float64)
+        taps = nn.functional.conv2d(group, ones, stride=p.stride, padding=p.padding)
+        return int(taps.sum()) * (p.out_channels // p.groups)
+
+
+class DeltaNet(nn.Module):
+    """An input quantiser and delta layers in a row.
+
+    Attributes:
+        method: of METHODS.
+        entry: the input's quantiser, None unless `dal`.
+        layers: in order; the last has neither ReLU nor quantiser.
+    """
+
+    def __init__(self, method: str, entry: Quantiser | None, layers: list[DeltaLayer]) -> None:
+        super().__init__()
+        self.method, self.entry = method, entry
+        self.layers = nn.ModuleList(layers)
+
+    def stages(self, x: Tensor, *, explicit: bool = False) -> list[Tensor]:
+        """What enters every layer and, last, the network's result.
+
+        Args:
+            x: [batch, steps, *input shape].
+            explicit: compute on deltas, and return deltas, the result excepted.
+        """
+        value = x if self.entry is None else self.entry(x)
+        found = []
+        for layer in self.layers:
+            assert isinstance(layer, DeltaLayer)
+            if explicit:
+                value = deltas(value)
+            found.append(value)
+            sums = layer.sums(value)
+            value = layer.output(sums.cumsum(1) if explicit else sums)
+        return [*found, value]
+
+    def forward(self, x: Tensor, *, explicit: bool = False) -> Tensor:
+        """Results [batch, steps, classes] of streams [batch, steps, *input shape]."""
+        return self.stages(x, explicit=explicit)[-1]
+
+    def sparsity_loss(self, stages: list[Tensor], rate: float) -> Tensor:
+        """The method's penalty of `stages` of whole frames: 0 for `relu`.
+
+        `l1` leaves the input out: it is not the network's to change.
+        """
+        total = stages[0].new_zeros(())
+        for i, layer in enumerate(self.layers):
+            assert isinstance(layer, DeltaLayer)
+            x = stages[i]
+            if self.method == "dal":
+                total = total + rate * layer.fan_out * (x[:, :-1] - x[:, 1:]).abs().mean()
+            elif self.method == "l1" and i:
+                total = total + rate * layer.fan_out * x.abs().mean()
+        return total
+
+    @torch.no_grad()
+    def calibrate(self, x: Tensor, fraction: float) -> None:
+        """Set every step to `fraction` of its signal's root mean square, layer after layer."""
+        if self.entry is None:
+            return
+        self.entry.calibrate(x, fraction)
+        value = self.entry(x)
+        for layer in self.layers:
+            assert isinstance(layer, DeltaLayer)
+            z = layer.sums(value) + layer.bias
+            if layer.quantiser is not None:
+                layer.quantiser.calibrate(z.relu() if layer.relu else z, fraction)
+            value = layer.output(z - layer.bias)
+
+
+def deltas(x: Tensor) -> Tensor:
+    """x(t) - x(t-1) along axis 1, with x(-1) = 0."""
+    return torch.cat([x[:, :1], x[:, 1:] - x[:, :-1]], 1)
+
+
+def delta_network(
+    network: nn.Sequential,
+    shape: tuple[int, ...],
+    *,
+    method: str = "dal",
+    granularity: str = "channel",
+    step: float = 1.0,
+) -> DeltaNet:
+    """The delta version of a plain network; its weights are copied.
+
+    Args:
+        network: of Conv2d, Linear, ReLU, MaxPool2d (stride = side) and Flatten; every product
+            with dilation 1 and zero padding, ReLU before the pool.
+        shape: of an input frame, [channels, height, width] or [features].
+        method: of METHODS; only `dal` quantises.
+        granularity, step: of the quantisers.
+
+    Raises:
+        ValueError: an unknown method, or a module that has no delta version.
+    """
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {', '.join(METHODS)}, but got {method!r}")
+    modules = list(network)
+    entry = Quantiser(shape, granularity, step) if method == "dal" else None
+    layers: list[DeltaLayer] = []
+    at, frame, flatten = 0, tuple(shape), False
+    while at < len(modules):
+        module = modules[at]
+        at += 1
+        if isinstance(module, nn.Flatten):
+            flatten = True
+            continue
+        product = _product(module)
+        flat = (int(np.prod(frame)),) if flatten else frame
+        with torch.no_grad():
+            frame = tuple(product(torch.zeros(1, *flat)).shape[1:])
+        inside, relu, pool = frame, False, 1
+        while at < len(modules) and isinstance(modules[at], nn.ReLU | nn.MaxPool2d):
+            follower = modules[at]
+            if isinstance(follower, nn.ReLU) and pool == 1:
+                relu = True
+            elif isinstance(follower, nn.MaxPool2d) and pool == 1:
+                pool = _pool_side(follower)
+                frame = (frame[0], frame[1] // pool, frame[2] // pool)
+            else:
+                raise ValueError(f"a layer takes ReLU and then one pool, but got {follower} behind")
+            at += 1
+        last = not any(isinstance(m, nn.Conv2d | nn.Linear) for m in modules[at:])
+        q = None if last or method != "dal" else Quantiser(inside, granularity, step)
+        layers.append(
+            DeltaLayer(product, inside, relu=relu, pool=pool, flatten=flatten, quantiser=q)
+        )
+        flatten = False
+    if not layers:
+        raise ValueError("a delta network must have at least one convolution or linear layer")
+    return DeltaNet(method, entry, layers)
+
+
+def export(
+    network: DeltaNet,
+    *,
+    input_scale: float = 1.0,
+    input_offset: float = 0.0,
+    weight_bits: int = 8,
+    code_bits: int = 8,
+) -> tuple[DeltaEncoder, list[Linear | Conv]]:
+    """The network in integers: what `delta.py` runs and hardware computes.
+
+    The input's and every layer's steps are folded into the weights behind them, which are then
+    rounded to `weight_bits` with one scale a filter. A step becomes multiplier / 2**shift of a
+    sum. The last layer's sums leave with one scale, so that classes compare.
+
+    Args:
+        network: of method `dal`, its input quantised with one step.
+        input_scale: the network's input is input_scale * (pixel + input_offset).
+        input_offset: an integer; only 0 keeps dark pixels at code 0.
+
+    Raises:
+        ValueError: another method, an input with several steps, or an offset other than 0.
+    """
+    if network.method != "dal" or network.entry is None:
+        raise ValueError(f"only a dal network has codes to export, but got {network.method!r}")
+    if network.entry.threshold.numel() != 1 or input_offset != 0:
+        raise ValueError(
+            "the input must have one step and no offset, but got "
+            f"{network.entry.threshold.numel()} and offset {input_offset}"
+        )
+    step = float(network.entry.threshold.abs().detach())
+    multiplier, shift = _fixed(np.array([input_scale / step]))
+    encoder = DeltaEncoder(multiplier=int(multiplier[0]), shift=shift, bits=code_bits, signed=False)
+    steps = np.array([step])  # of what enters the layer, by channel or element
+    found: list[Linear | Conv] = []
+    for layer in network.layers:
+        assert isinstance(layer, DeltaLayer)
+        found.append(_integers(layer, steps, weight_bits, code_bits))
+        if layer.quantiser is not None:
+            steps = _numpy(layer.quantiser.threshold.abs()).reshape(-1)
+    return encoder, found
+
+
+def _integers(
+    layer: DeltaLayer, steps: np.ndarray, weight_bits: int, code_bits: int
+) -> Linear | Conv:
+    p = layer.product
+    weight = _numpy(p.weight)
+    filters = len(weight)
+    if isinstance(p, nn.Conv2d):
+        inputs = np.broadcast_to(steps, p.in_channels).reshape(p.groups, 1, -1, 1, 1)
+        grouped = weight.reshape(p.groups, -1, *weight.shape[1:]) * inputs
+        weight = grouped.reshape(weight.shape)
+    else:
+        weight = weight * np.repeat(steps, weight.shape[1] // len(steps))
+    top = (1 << (weight_bits - 1)) - 1
+    scale = np.abs(weight).reshape(filters, -1).max(1) / top
+    if layer.quantiser is None:
+        scale = np.full(filters, scale.max())
+    scale = np.where(scale > 0, scale, 1.0)
+    q = np.rint(weight / scale.reshape(-1, *(1,) * (weight.ndim - 1))).astype(np.int64)
+    bias = np.rint(_numpy(layer.bias).reshape(-1) / scale).astype(np.int64)
+    if layer.quantiser is None:
+        output = Output(bias, np.ones(filters, np.int64), 0, 32, relu=layer.relu, pool=layer.pool)
+    else:
+        out = np.broadcast_to(_numpy(layer.quantiser.threshold.abs()).reshape(-1), filters)
+        multiplier, shift = _fixed(scale / out)
+        output = Output(bias, multiplier, shift, code_bits, relu=layer.relu, pool=layer.pool)
+    if isinstance(p, nn.Linear):
+        return Linear(q, output)
+    return Conv(q, output, p.stride[0], int(p.padding[0]), p.groups)
+
+
+def _fixed(ratio: np.ndarray) -> tuple[np.ndarray, int]:
+    """ratio as multiplier / 2**shift: the largest shift whose multipliers have 15 bits."""
+    shift = int(np.floor(np.log2(((1 << _MULTIPLIER_BITS) - 1) / ratio.max())))
+    shift = min(max(shift, 0), 31)
+    return np.rint(ratio * 2.0**shift).astype(np.int64), shift
+
+
+def _numpy(x: Tensor) -> np.ndarray:
+    return x.detach().double().numpy()
+
+
+def _product(module: nn.Module) -> Any:
+    """A copy of a convolution or linear layer that has a delta version."""
+    if isinstance(module, nn.Linear):
+        fresh: nn.Module = nn.Linear(module.in_features, module.out_features,
+                                     bias=module.bias is not None)  # fmt: skip
+    elif (
+        isinstance(module, nn.Conv2d)
+        and module.dilation == (1, 1)
+        and module.padding_mode == "zeros"
+        and module.stride[0] == module.stride[1]
+        and isinstance(module.padding, tuple)
+        and module.padding[0] == module.padding[1]
+    ):
+        fresh = nn.Conv2d(
+            module.in_channels, module.out_channels, module.kernel_size, module.stride,
+            module.padding, groups=module.groups, bias=module.bias is not None,
+        )  # fmt: skip
+    else:
+        raise ValueError(
+            "a delta network is made of Conv2d (equal strides and zero padding, dilation 1), "
+            f"Linear, ReLU, MaxPool2d and Flatten, but got {module}"
+        )
+    fresh.load_state_dict(module.state_dict())
+    return fresh
+
+
+def _pool_side(pool: nn.MaxPool2d) -> int:
+    side, stride = pool.kernel_size, pool.stride
+    if not isinstance(side, int) or stride != side or pool.padding or pool.ceil_mode:
+        raise ValueError(f"a pool must be square with stride = side and no padding, but got {pool}")
+    return side
+
+
+class _Round(torch.autograd.Function):
+    """floor(z / q + 1/2) q; straight through to z, and -sum dL/dO round(z/q) to q."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, q: Tensor) -> Tensor:  # type: ignore[override]
+        codes = torch.floor(z / q + 0.5)
+        ctx.save_for_backward(codes)
+        ctx.shape = q.shape
+        return codes * q
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        (codes,) = ctx.saved_tensors
+        return gradient, -(gradient * codes).sum_to_size(ctx.shape)
