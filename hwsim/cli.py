@@ -280,8 +280,11 @@ def sweep(
 
 @app.command()
 def reproduce(
-    headline: Annotated[str, typer.Argument(help="sat.", metavar="HEADLINE")],
+    headline: Annotated[str, typer.Argument(help="sat or delta.", metavar="HEADLINE")],
     out: Out = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Real inputs that are not in the package.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """A published headline beside ours, the gap explained; with -o also what it depends on."""
@@ -289,7 +292,7 @@ def reproduce(
     from hwsim.terminal import progress
 
     with progress("reproducing") as tick:
-        result = run(headline, out, progress=tick)
+        result = run(headline, out, data=data, progress=tick)
     if json:
         _print_json(result.summary)
         return

@@ -32,7 +32,10 @@ class Headline(Protocol):
         ...
 
 
-HEADLINES = {"sat": "1.75x training speedup at 2:8, arXiv 2309.13015"}
+HEADLINES = {
+    "sat": "1.75x training speedup at 2:8, arXiv 2309.13015",
+    "delta": "computing on change: EdgeDRNN, Eyeriss v2, speech, arXiv 2107.07305",
+}
 """What can be reproduced."""
 
 
@@ -40,21 +43,27 @@ def reproduce(
     name: str,
     folder: str | Path | None = None,
     *,
+    data: str | Path | None = None,
     progress: Callable[..., None] = lambda done, total, words="": None,
 ) -> Headline:
     """Reproduce a published headline; with a folder, write summary, tables and figures there.
 
-    The sensitivity studies take most of the time and are run for a folder only.
+    Sensitivity studies take most of the time and are run for a folder only.
+
+    Args:
+        name: of `HEADLINES`.
+        folder: for the results.
+        data: a folder of real inputs for the headlines that take any.
+        progress: told (steps done, steps in all, what).
 
     Raises:
-        UserError: an unknown headline, or the folder cannot be written; old results stay whole.
+        UserError: an unknown headline, one that takes no data, data that cannot be used, or the
+            folder cannot be written; old results stay whole.
     """
     if name not in HEADLINES:
         raise UserError(f"reproduce knows {', '.join(HEADLINES)}, but got {name!r}")
-    from hwsim.reproduce_sat import reproduce_sat
-
     path = None if folder is None else make_folder(folder)
-    result = reproduce_sat(sensitivity=path is not None, progress=progress)
+    result = _RUNS[name](None if data is None else Path(data), path is not None, progress)
     if path is not None:
         summary = json.dumps(result.summary, indent=2, allow_nan=False) + "\n"
         write_all(path, result.files() | {"summary.json": summary.encode()})
@@ -68,3 +77,23 @@ def table(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue().encode()
+
+
+def _sat(data: Path | None, whole: bool, progress: Callable[..., None]) -> Headline:
+    from hwsim.reproduce_sat import reproduce_sat
+
+    if data is not None:
+        raise UserError(f"reproduce sat takes no --data, but got {data}")
+    return reproduce_sat(sensitivity=whole, progress=progress)
+
+
+def _delta(data: Path | None, whole: bool, progress: Callable[..., None]) -> Headline:
+    from hwsim.reproduce_delta import reproduce_delta
+
+    return reproduce_delta(data, progress=progress)
+
+
+_RUNS: dict[str, Callable[[Path | None, bool, Callable[..., None]], Headline]] = {
+    "sat": _sat,
+    "delta": _delta,
+}

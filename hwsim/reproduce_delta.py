@@ -1,0 +1,165 @@
+"""Networks that compute on change: cycle laws and their oracles, real speech, published savings.
+
+Four tables. EdgeDRNN and Eyeriss v2: the laws against what was measured (`hwsim.delta_oracles`).
+Speech: the trained denoiser NSNet2 on the preset `edgedrnn`, Theta by Theta, in the machine's
+integers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hwsim.config import dump_config, load_config
+from hwsim.config_delta import DeltaConfig
+from hwsim.delta_oracles import edgedrnn_rows, eyeriss_rows
+from hwsim.delta_published import (
+    DAL_DENSITIES,
+    DAL_OPERATIONS,
+    DAL_SOURCE,
+    EDGEDRNN_HEADLINE,
+    EDGEDRNN_SOURCE,
+    EYERISS_SOURCE,
+    SPEECH_SOURCE,
+    SPEECH_TABLE,
+)
+from hwsim.delta_speech import SpeechRun, recordings, run_speech
+from hwsim.errors import UserError
+from hwsim.models.nsnet2 import find_nsnet2
+from hwsim.reproduce import table
+
+__all__ = ["THETAS", "DeltaStudy", "reproduce_delta"]
+
+Progress = Callable[..., None]
+
+THETAS = (0, 8, 32, 64)
+"""In units of 1/256, as in the speech table that stands beside."""
+
+
+@dataclass(frozen=True, eq=False)
+class DeltaStudy:
+    """All tables.
+
+    Attributes:
+        config: of the preset `edgedrnn`.
+        edgedrnn, eyeriss: of `hwsim.delta_oracles`.
+        speech: of `hwsim.delta_speech`, a recording after the other, Theta rising.
+        notes: what is missing and why, in sentences.
+    """
+
+    config: DeltaConfig
+    edgedrnn: Sequence[dict[str, Any]]
+    eyeriss: Sequence[dict[str, Any]]
+    speech: Sequence[SpeechRun]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """The keys are a contract: `edgedrnn`, `eyeriss_v2`, `nsnet2`, `dal`."""
+        import hwsim
+
+        return {
+            "headline": "delta",
+            "edgedrnn": list(self.edgedrnn),
+            "eyeriss_v2": list(self.eyeriss),
+            "nsnet2": [run.row for run in self.speech],
+            "published": {
+                "edgedrnn": EDGEDRNN_HEADLINE,
+                "edgedrnn_rtl": EDGEDRNN_SOURCE,
+                "eyeriss_v2": EYERISS_SOURCE,
+                "speech": {str(theta): row for theta, row in SPEECH_TABLE.items()},
+                "speech_source": SPEECH_SOURCE,
+                "dal": list(DAL_DENSITIES),
+                "dal_operations_skipped": DAL_OPERATIONS,
+                "dal_source": DAL_SOURCE,
+            },
+            "notes": list(self.notes),
+            "version": hwsim.__version__,
+        }
+
+    def files(self) -> dict[str, bytes]:
+        """CSV tables, the configuration and the figures."""
+        files = {
+            "config.yaml": dump_config(self.config).encode(),
+            "edgedrnn.csv": table(self.edgedrnn),
+            "eyeriss_v2.csv": table(self.eyeriss),
+        }
+        if self.speech:
+            files["nsnet2.csv"] = table([run.row for run in self.speech])
+        return files
+
+    def lines(self) -> list[str]:
+        """The tables as text."""
+        words = [
+            "EdgeDRNN, cycles a step: law and plain algorithm on the same random positions, and",
+            "the mean measured in the authors' RTL on other positions with as many non-zeros",
+            f"{'layers':>6} {'inputs':>6} {'hidden':>6} {'nnz':>6} {'cycles':>9} {'oracle':>9} "
+            f"{'rtl':>9}",
+        ]
+        words += [
+            f"{r['layers']:6} {r['inputs']:6} {r['hidden']:6} {r['nnz']:6.1f} {r['cycles']:9.1f} "
+            f"{r['oracle']:9.1f} {r['rtl']:9.1f} ({r['difference']:+.2%})"
+            for r in self.edgedrnn
+        ]
+        words.append("Eyeriss v2 PE, cycles a layer: from masks, oracle, published")
+        words += [
+            f"  {r['layer']} {r['masks']:6} {r['cycles']:9,} {r['oracle']:9,} {r['published']:9,} "
+            f"({r['difference']:+.1%})"
+            for r in self.eyeriss
+        ]
+        name = ""
+        for row in (run.row for run in self.speech):
+            if row["recording"] != name:
+                name = row["recording"]
+                words.append(f"NSNet2 on edgedrnn, {name}: sparsity, cycles a frame, SNR")
+            words.append(
+                f"  theta {row['theta']:3} {row['sparsity']:.3f} mean {row['cycles_mean']:9,.0f} "
+                f"p95 {row['cycles_p95']:9,.0f} {row['speedup']:5.2f}x {row['snr_db']:5.1f} dB"
+            )
+        return words + list(self.notes)
+
+
+def reproduce_delta(
+    data: Path | None = None, *, progress: Progress = lambda done, total, words="": None
+) -> DeltaStudy:
+    """Compute every table.
+
+    Args:
+        data: a folder of real inputs, each optional: masks of Eyeriss v2's layers (as
+            `hwsim.delta_oracles.eyeriss_rows` takes them) and `.wav` files of speech, which are
+            run one after the other as one recording.
+        progress: told (steps done, steps in all, what).
+
+    Raises:
+        UserError: a file that is there cannot be used.
+    """
+    if data is not None and not data.is_dir():
+        raise UserError(f"data must be a folder, but got {data}")
+    config = load_config("edgedrnn")
+    assert isinstance(config, DeltaConfig)
+    notes = []
+    sounds = []
+    try:
+        find_nsnet2()
+    except ValueError as error:
+        notes.append(f"the speech table is left out: {error}")
+    else:
+        sounds = recordings(data)
+    total = 2 + len(sounds) * len(THETAS)
+    edgedrnn = edgedrnn_rows()
+    progress(1, total, "edgedrnn")
+    eyeriss = eyeriss_rows(data)
+    progress(2, total, "eyeriss_v2")
+    if any(row["masks"] == "random" for row in eyeriss):
+        notes.append(
+            "Eyeriss v2's published cycles need the real masks, whose folder --data gives; "
+            "here random masks of the same densities are counted"
+        )
+    speech: list[SpeechRun] = []
+    for sound in sounds:
+        for theta in THETAS:
+            speech.append(run_speech(sound, theta, config))
+            progress(2 + len(speech), total, f"nsnet2 at theta {theta}")
+    return DeltaStudy(config, edgedrnn, eyeriss, speech, tuple(notes))
