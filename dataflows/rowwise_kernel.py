@@ -375,7 +375,13 @@ def step_windows(
                 pipe_on[i, p] = True
                 pipe_n[i] += 1
                 pipe_key[i, p] = row << column_bits | col
-                pipe_hash[i, p] = (col + row * factor) & hash_mask
+                place = (col + row * factor) & hash_mask
+                pipe_hash[i, p] = place
+                if bank_bits > 0:
+                    rest = place >> bank_bits
+                    while rest > 0:
+                        pipe_hash[i, p] ^= rest & bank_mask
+                        rest >>= bank_bits
                 pipe_v[i, p] = task_v[i, h] * b_val[e]
                 br_n[i] += 1
                 br_ok[i] = t + 1 + gaps[B_RSP, (br_n[i] + i) % gap_n[B_RSP]]

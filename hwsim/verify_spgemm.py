@@ -24,7 +24,7 @@ from hwsim.dataflows.rowwise_kernel import WINDOW_COUNTERS
 from hwsim.dataflows.rowwise_sim import MemoryLatency, RowwiseGaps, RowwiseRun, simulate
 from hwsim.errors import UserError
 from hwsim.models.formats import CANONICAL_NAN_BITS
-from hwsim.models.rowwise import RowLists, RowwiseShape, row_factor, spill_operands
+from hwsim.models.rowwise import RowLists, RowwiseShape, hash_place, spill_operands
 from hwsim.models.rowwise_golden import golden_windows
 from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import SparseProduct, multiplies, product
@@ -193,11 +193,8 @@ def golden_error(shape: RowwiseShape, case: SpgemmCase, run: RowwiseRun) -> str 
 
 
 def _table_error(shape: RowwiseShape, case: SpgemmCase, run: RowwiseRun) -> str | None:
-    factor = row_factor(shape.hash_bits)
-
     def by_bank(window: int, row: Any, column: Any, value: Any) -> list[list[tuple[int, ...]]]:
-        local = row - case.starts[window]
-        bank = (column + factor * local) % shape.banks
+        bank, _ = hash_place(shape, row - case.starts[window], column)
         words = np.stack([row, column, value.view(np.uint32)], axis=1, dtype=np.int64)
         return [[tuple(w) for w in words[bank == b].tolist()] for b in range(shape.banks)]
 

@@ -10,7 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RowLists", "RowwiseShape", "row_bound", "row_factor", "spill_operands", "windows"]
+__all__ = [
+    "RowLists",
+    "RowwiseShape",
+    "hash_place",
+    "row_bound",
+    "row_factor",
+    "spill_operands",
+    "windows",
+]
 
 _GOLDEN = 0.6180339887498949
 """1 / phi: multiples of it spread best (D. Knuth, TAOCP vol. 3, section 6.4)."""
@@ -77,12 +85,31 @@ class RowLists:
 
 
 def row_factor(hash_bits: int) -> int:
-    """The odd factor of the row in the hash (column + factor * row) mod 2**hash_bits.
+    """The odd factor of the row in the hash h = (column + factor * row) mod 2**hash_bits.
 
-    Columns that follow one another in a row go to banks and slots that do, so a row by itself
-    collides only where columns are 2**hash_bits apart; the factor sets rows apart.
+    A row by itself collides only where columns are 2**hash_bits apart; the factor sets rows apart.
     """
     return round(2**hash_bits * _GOLDEN) | 1
+
+
+def hash_place(shape: RowwiseShape, row: NDArray, column: NDArray) -> tuple[NDArray, NDArray]:
+    """Bank and first slot, int64: the low bits of h with its others folded in, and those others.
+
+    Without the fold, columns that are a multiple of the banks apart would share a bank; with it,
+    columns that follow one another go to different banks as well as columns a power of two apart.
+
+    Args:
+        shape: the engine.
+        row: in the window.
+        column: of each entry.
+    """
+    row, column = np.asarray(row, np.int64), np.asarray(column, np.int64)
+    h = (column + row_factor(shape.hash_bits) * row) % 2**shape.hash_bits
+    slot = h >> shape.bank_bits
+    bank = h % shape.banks
+    for shift in range(0, shape.slot_bits if shape.bank_bits else 0, shape.bank_bits or 1):
+        bank = bank ^ (slot >> shift) % shape.banks
+    return bank, slot
 
 
 def row_bound(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.models.rowwise import RowwiseShape, row_factor
+from hwsim.models.rowwise import RowwiseShape, hash_place
 from hwsim.models.sparse import Csr
 
 __all__ = ["GoldenWindow", "golden_windows"]
@@ -73,8 +73,7 @@ def golden_windows(
 
 def _insert(shape: RowwiseShape, window: GoldenWindow, local: int, product: Entry) -> None:
     row, column, value = product
-    place = (column + row_factor(shape.hash_bits) * local) % 2**shape.hash_bits
-    bank, slot = place % shape.banks, place // shape.banks
+    bank, slot = (int(x) for x in hash_place(shape, np.array(local), np.array(column)))
     slots, entries = window.slots[bank], window.entries[bank]
     window.multiplies += 1
     for _ in range(shape.probe_limit):

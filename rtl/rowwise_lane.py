@@ -117,7 +117,13 @@ class MultiplierLane(wiring.Component):
         given = self.b_rsp.payload
         hashed = Signal(shape.hash_bits)
         m.d.comb += hashed.eq(given.column + here.base)
-        late = delay(m, en, Cat(here.row, given.column, hashed), shape.multiplier_latency, "beside")
+        slot = hashed[shape.bank_bits :]
+        bank: Value = hashed[: shape.bank_bits]
+        for shift in range(0, shape.slot_bits if shape.bank_bits else 0, shape.bank_bits or 1):
+            bank = bank ^ slot[shift : shift + shape.bank_bits]
+        late = delay(
+            m, en, Cat(here.row, given.column, bank, slot), shape.multiplier_latency, "beside"
+        )
         value = self._multiply(m, en, here.value, given.value)
         row_end = shape.row_bits
         column_end = row_end + shape.column_bits
