@@ -372,10 +372,16 @@ def _product(module: nn.Module) -> Any:
         and isinstance(module.padding, tuple)
         and module.padding[0] == module.padding[1]
     ):
+        kernel = (module.kernel_size[0], module.kernel_size[1])
         fresh = nn.Conv2d(
-            module.in_channels, module.out_channels, module.kernel_size, module.stride,
-            module.padding, groups=module.groups, bias=module.bias is not None,
-        )  # fmt: skip
+            module.in_channels,
+            module.out_channels,
+            kernel,
+            module.stride[0],
+            int(module.padding[0]),
+            groups=module.groups,
+            bias=module.bias is not None,
+        )
     else:
         raise ValueError(
             "a delta network is made of Conv2d (equal strides and zero padding, dilation 1), "
@@ -396,7 +402,7 @@ class _Round(torch.autograd.Function):
     """floor(z / q + 1/2) q; straight through to z, and -sum dL/dO round(z/q) to q."""
 
     @staticmethod
-    def forward(ctx: Any, z: Tensor, q: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, z: Tensor, q: Tensor) -> Tensor:
         codes = torch.floor(z / q + 0.5)
         ctx.save_for_backward(codes)
         ctx.shape = q.shape
@@ -404,6 +410,6 @@ class _Round(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         (codes,) = ctx.saved_tensors
         return gradient, -(gradient * codes).sum_to_size(ctx.shape)
