@@ -20,6 +20,7 @@ from pydantic import field_validator as _field_validator
 from hwsim.config_base import DramConfig, Frozen
 from hwsim.config_dataflow import SpgemmDataflowConfig
 from hwsim.config_delta import DeltaConfig
+from hwsim.config_mac_skip import MacSkipConfig
 from hwsim.config_piuma import PiumaConfig
 from hwsim.config_spgemm import SpgemmConfig
 from hwsim.errors import UserError
@@ -35,6 +36,8 @@ __all__ = [
     "DeltaConfig",
     "DramConfig",
     "EnergyConfig",
+    "MacSkipConfig",
+    "MaskConfig",
     "PiumaConfig",
     "SatConfig",
     "SparseConfig",
@@ -230,7 +233,9 @@ SparseConfig = SpgemmConfig | PiumaConfig | SpgemmDataflowConfig
 """The machines that run sparse products."""
 StreamConfig = DeltaConfig
 """The machines that run streams of frames."""
-Accelerator = ArrayConfig | SparseConfig | StreamConfig
+MaskConfig = MacSkipConfig
+"""The machines that skip multiplies by zero, by a layer's masks."""
+Accelerator = ArrayConfig | SparseConfig | StreamConfig | MaskConfig
 _ADAPTER: TypeAdapter[Accelerator] = TypeAdapter(
     Annotated[Accelerator, Field(discriminator="kind")]
 )

@@ -29,7 +29,8 @@ class DeltaRun:
         cycles: accelerator clocks of all frames; the sum of `parts`.
         parts: cycles by cause.
         macs_dense: m n k, what a dense engine multiplies.
-        macs_effective: multiplies that are carried out.
+        macs_effective: multiplies of what is computed on; of machines that look at masks, those of
+            which neither operand is zero.
         items_in, nonzero_in: elements of the input (a GRU's state with it) and those of them that
             are computed on, all frames.
         items_out, nonzero_out: the same of the output, as the next layer takes it; 0 when nobody

@@ -63,6 +63,10 @@ _ALL = (
     Counter("spgemm.piuma.far_window", "window", "windows whose table does not fit and is in DRAM"),
     Counter("spgemm.cache.hit", "access", "loads that hit a core's cache"),
     Counter("spgemm.cache.miss", "access", "loads that miss a core's cache"),
+    Counter(
+        "mac_skip.issued", "MAC", "multiplies issued, by zeros that the machine cannot tell too"
+    ),
+    Counter("mac_skip.dense_cycle", "cycle", "cycles of the dense counterpart"),
     Counter("engine.mac_dense", "MAC", "multiply-accumulates of the dense products"),
     Counter("engine.mac_effective", "MAC", "multiply-accumulates whose weight is kept"),
     Counter("engine.vector_op", "op", "element-wise operations outside the array"),
