@@ -13,6 +13,7 @@ from hwsim.figures import render
 
 if TYPE_CHECKING:
     from hwsim.delta_result import DeltaResult
+    from hwsim.delta_saved import SavedDelta
 
 __all__ = ["figure_files", "plot_cycles", "plot_frames", "plot_latency"]
 
@@ -20,7 +21,7 @@ _COLOURS = ("#3b6ea5", "#edae49", "#d1495b", "#66a182", "#8d6a9f", "#a9c4e0", "#
 _POINTS = 2000  # of a stream: longer ones are drawn as the maximum of neighbouring frames
 
 
-def figure_files(result: DeltaResult) -> dict[str, bytes]:
+def figure_files(result: DeltaResult | SavedDelta) -> dict[str, bytes]:
     """Every figure as PNG and SVG, by file name."""
     plots = {"latency": plot_latency, "frames": plot_frames, "cycles": plot_cycles}
     return {
@@ -30,7 +31,7 @@ def figure_files(result: DeltaResult) -> dict[str, bytes]:
     }
 
 
-def plot_latency(result: DeltaResult, axes: Axes | None = None) -> Axes:
+def plot_latency(result: DeltaResult | SavedDelta, axes: Axes | None = None) -> Axes:
     """Histogram of cycles a frame, with mean, 95th and 99th percentile and the dense engine."""
     axes = axes or Figure(figsize=(7, 4)).add_subplot()
     cycles = result.frame_cycles
@@ -56,7 +57,7 @@ def plot_latency(result: DeltaResult, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def plot_frames(result: DeltaResult, axes: Axes | None = None) -> Axes:
+def plot_frames(result: DeltaResult | SavedDelta, axes: Axes | None = None) -> Axes:
     """Cycles of every frame along the stream."""
     axes = axes or Figure(figsize=(9, 3.6)).add_subplot()
     step = -(-result.frames // _POINTS)
@@ -73,7 +74,7 @@ def plot_frames(result: DeltaResult, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def plot_cycles(result: DeltaResult, axes: Axes | None = None) -> Axes:
+def plot_cycles(result: DeltaResult | SavedDelta, axes: Axes | None = None) -> Axes:
     """Cycles by layer, stacked by cause."""
     rows = result.rows
     axes = axes or Figure(figsize=(8, 1.6 + 0.32 * len(rows))).add_subplot()
@@ -92,5 +93,5 @@ def plot_cycles(result: DeltaResult, axes: Axes | None = None) -> Axes:
     return axes
 
 
-def _title(result: DeltaResult) -> str:
+def _title(result: DeltaResult | SavedDelta) -> str:
     return f"{result.workload} on {result.config.name}"

@@ -8,6 +8,7 @@ import html
 from pathlib import Path
 from typing import Any
 
+from hwsim.delta_saved import SavedDelta
 from hwsim.errors import UserError
 from hwsim.files import write_all
 from hwsim.saved import load_result
@@ -28,7 +29,8 @@ _SHOWN = (
     "workload", "accelerator", "phase", "batch", "cycles", "seconds", "macs_dense",
     "macs_effective", "utilization", "utilization_dense", "dram_read_bytes", "dram_write_bytes",
     "energy_pj", "dataflow", "nnz_c", "multiplies_per_second", "ipc", "dram_bandwidth_share",
-    "cache_hit_rate", "probes_per_insert", "version",
+    "cache_hit_rate", "probes_per_insert", "frames", "frame_rate_hz", "sparsity", "speedup",
+    "realtime", "theta", "snr_db", "state_bytes", "version",
 )  # fmt: skip
 
 
@@ -54,6 +56,7 @@ def write_report(folder: str | Path) -> Path:
 
 
 def _simulation(path: Path) -> tuple[str, dict[str, bytes]]:
+    from hwsim.delta_figures import figure_files as delta_files
     from hwsim.figures import figure_files
     from hwsim.spgemm_figures import figure_files as spgemm_files
 
@@ -62,6 +65,8 @@ def _simulation(path: Path) -> tuple[str, dict[str, bytes]]:
     config = _text(path / "config.yaml")
     if isinstance(result, SavedSpgemm):
         figures = spgemm_files(result)
+    elif isinstance(result, SavedDelta):
+        figures = delta_files(result)
     else:
         figures = figure_files(result)
     title = f"{summary['workload']} on {summary['accelerator']}"

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hwsim.config import Accelerator, load_config
+from hwsim import delta_saved
+from hwsim.config import ArrayConfig, load_config
+from hwsim.delta_saved import SavedDelta, load_delta
 from hwsim.errors import UserError
 from hwsim.result import LAYER_COLUMNS
 from hwsim.spgemm_saved import KINDS, NEEDED, SavedSpgemm, load_spgemm
@@ -32,7 +34,7 @@ class SavedResult:
         summary: of summary.json.
     """
 
-    config: Accelerator
+    config: ArrayConfig
     rows: list[dict[str, Any]]
     summary: dict[str, Any]
 
@@ -45,7 +47,7 @@ class SavedResult:
         return int(self.summary["batch"])
 
 
-def load_result(folder: str | Path) -> SavedResult | SavedSpgemm:
+def load_result(folder: str | Path) -> SavedResult | SavedSpgemm | SavedDelta:
     """The result in a folder.
 
     Raises:
@@ -55,6 +57,9 @@ def load_result(folder: str | Path) -> SavedResult | SavedSpgemm:
     config = load_config(path / "config.yaml")
     if config.kind in KINDS:
         return load_spgemm(path, config, _summary(path / "summary.json", NEEDED))
+    if config.kind in delta_saved.KINDS:
+        return load_delta(path, config, _summary(path / "summary.json", delta_saved.NEEDED))
+    assert isinstance(config, ArrayConfig)  # every other kind has a reader of its own
     return SavedResult(
         config=config,
         rows=_rows(path / "layers.csv"),
