@@ -13,7 +13,7 @@ from hwsim.dataflows import rowwise_kernel
 from hwsim.dataflows.rowwise_sim import RowwiseGaps, simulate
 from hwsim.engine_rowwise import run_product
 from hwsim.errors import UserError
-from hwsim.models.rowwise import row_bound, spill_operands, windows
+from hwsim.models.rowwise import hash_place, row_bound, spill_operands, windows
 from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import SparseProduct, multiplies, product
 
@@ -167,6 +167,20 @@ def test_spilled_products_become_rows_again():
             part = slice(runs.indptr[run], runs.indptr[run + 1])
             np.add.at(again[i], runs.indices[part], runs.data[part])
     assert (dense == again).all()
+
+
+def test_places_are_one_to_one_and_strides_spread_over_the_banks():
+    shape = load_config("spgemm", ["banks=8", "entries=16", "outputs=1"]).shape
+    columns = np.arange(128)
+    for row in (0, 3, 1000):
+        bank, slot = hash_place(shape, np.full(128, row), columns)
+        assert len(set(zip(bank.tolist(), slot.tolist(), strict=True))) == 128
+        assert (slot < 16).all()
+    for stride in (1, 2, 4, 8, 16):
+        bank, _ = hash_place(shape, np.zeros(8, int), stride * np.arange(8))
+        assert len(set(bank.tolist())) >= 4  # 16: slots are 4 bits, the fold of their upper bit
+    one, _ = hash_place(load_config("spgemm", [*TINY, "banks=1", "outputs=1"]).shape, 5, columns)
+    assert (one == 0).all()
 
 
 def test_the_kernel_does_the_same_without_the_compiler(monkeypatch):
