@@ -13,8 +13,8 @@ The loss that makes deltas rare is rate * fan_out * mean |O(t) - O(t+1)|, summed
 fan_out, the products that an element enters, weights a layer by the work that it saves.
 
 Deltas telescope, so the product with whole frames gives the same outputs; `forward` takes that
-short way unless told `explicit=True`. round is floor(x + 1/2), the hardware's, so that `export`
-gives integers for `delta.py`. Three methods share the class: `dal`, and without quantisers `relu`
+short way unless told `explicit=True`. round is floor(x + 1/2), the hardware's, so that
+`dal_export.py` gives integers for `delta.py`. Three methods share the class: `dal`, and without quantisers `relu`
 and `l1`, whose loss is rate * fan_out * mean |O(t)|. Tensors are [batch, steps, ...]. Needs the
 extra `train`.
 """
@@ -28,14 +28,18 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from hwsim.models.delta import Conv, DeltaEncoder, Linear, Output
-
-__all__ = ["GRANULARITIES", "METHODS", "DeltaLayer", "DeltaNet", "Quantiser", "delta_network",
-           "export"]  # fmt: skip
+__all__ = [
+    "GRANULARITIES",
+    "METHODS",
+    "DeltaLayer",
+    "DeltaNet",
+    "Quantiser",
+    "delta_network",
+    "deltas",
+]
 
 METHODS = ("relu", "l1", "dal")
 GRANULARITIES = ("channel", "layer", "neuron")
-_MULTIPLIER_BITS = 15  # of `export`: an error of 2**-15 in a step is far below a weight's
 
 
 class Quantiser(nn.Module):
@@ -274,89 +278,6 @@ def delta_network(
     if not layers:
         raise ValueError("a delta network must have at least one convolution or linear layer")
     return DeltaNet(method, entry, layers)
-
-
-def export(
-    network: DeltaNet,
-    *,
-    input_scale: float = 1.0,
-    input_offset: float = 0.0,
-    weight_bits: int = 8,
-    code_bits: int = 8,
-) -> tuple[DeltaEncoder, list[Linear | Conv]]:
-    """The network in integers: what `delta.py` runs and hardware computes.
-
-    The input's and every layer's steps are folded into the weights behind them, which are then
-    rounded to `weight_bits` with one scale a filter. A step becomes multiplier / 2**shift of a
-    sum. The last layer's sums leave with one scale, so that classes compare.
-
-    Args:
-        network: of method `dal`, its input quantised with one step.
-        input_scale: the network's input is input_scale * (pixel + input_offset).
-        input_offset: an integer; only 0 keeps dark pixels at code 0.
-
-    Raises:
-        ValueError: another method, an input with several steps, or an offset other than 0.
-    """
-    if network.method != "dal" or network.entry is None:
-        raise ValueError(f"only a dal network has codes to export, but got {network.method!r}")
-    if network.entry.threshold.numel() != 1 or input_offset != 0:
-        raise ValueError(
-            "the input must have one step and no offset, but got "
-            f"{network.entry.threshold.numel()} and offset {input_offset}"
-        )
-    step = float(network.entry.threshold.abs().detach())
-    multiplier, shift = _fixed(np.array([input_scale / step]))
-    encoder = DeltaEncoder(multiplier=int(multiplier[0]), shift=shift, bits=code_bits, signed=False)
-    steps = np.array([step])  # of what enters the layer, by channel or element
-    found: list[Linear | Conv] = []
-    for layer in network.layers:
-        assert isinstance(layer, DeltaLayer)
-        found.append(_integers(layer, steps, weight_bits, code_bits))
-        if layer.quantiser is not None:
-            steps = _numpy(layer.quantiser.threshold.abs()).reshape(-1)
-    return encoder, found
-
-
-def _integers(
-    layer: DeltaLayer, steps: np.ndarray, weight_bits: int, code_bits: int
-) -> Linear | Conv:
-    p = layer.product
-    weight = _numpy(p.weight)
-    filters = len(weight)
-    if isinstance(p, nn.Conv2d):
-        inputs = np.broadcast_to(steps, p.in_channels).reshape(p.groups, 1, -1, 1, 1)
-        grouped = weight.reshape(p.groups, -1, *weight.shape[1:]) * inputs
-        weight = grouped.reshape(weight.shape)
-    else:
-        weight = weight * np.repeat(steps, weight.shape[1] // len(steps))
-    top = (1 << (weight_bits - 1)) - 1
-    scale = np.abs(weight).reshape(filters, -1).max(1) / top
-    if layer.quantiser is None:
-        scale = np.full(filters, scale.max())
-    scale = np.where(scale > 0, scale, 1.0)
-    q = np.rint(weight / scale.reshape(-1, *(1,) * (weight.ndim - 1))).astype(np.int64)
-    bias = np.rint(_numpy(layer.bias).reshape(-1) / scale).astype(np.int64)
-    if layer.quantiser is None:
-        output = Output(bias, np.ones(filters, np.int64), 0, 32, relu=layer.relu, pool=layer.pool)
-    else:
-        out = np.broadcast_to(_numpy(layer.quantiser.threshold.abs()).reshape(-1), filters)
-        multiplier, shift = _fixed(scale / out)
-        output = Output(bias, multiplier, shift, code_bits, relu=layer.relu, pool=layer.pool)
-    if isinstance(p, nn.Linear):
-        return Linear(q, output)
-    return Conv(q, output, p.stride[0], int(p.padding[0]), p.groups)
-
-
-def _fixed(ratio: np.ndarray) -> tuple[np.ndarray, int]:
-    """ratio as multiplier / 2**shift: the largest shift whose multipliers have 15 bits."""
-    shift = int(np.floor(np.log2(((1 << _MULTIPLIER_BITS) - 1) / ratio.max())))
-    shift = min(max(shift, 0), 31)
-    return np.rint(ratio * 2.0**shift).astype(np.int64), shift
-
-
-def _numpy(x: Tensor) -> np.ndarray:
-    return x.detach().double().numpy()
 
 
 def _product(module: nn.Module) -> Any:
