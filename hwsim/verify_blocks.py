@@ -19,7 +19,7 @@ from numpy.random import Generator
 
 from hwsim.block_cases import StreamCase
 from hwsim.block_random import random_post, random_selection, random_update
-from hwsim.config import SatConfig
+from hwsim.config import Accelerator, SatConfig
 from hwsim.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class BlockOutcome(NamedTuple):
 
 
 def verify_blocks(
-    config: SatConfig,
+    config: Accelerator,
     cases: int,
     seed: int,
     progress: Callable[[str], None] = lambda message: None,
@@ -70,12 +70,14 @@ def verify_blocks(
         progress: told in words what happens.
 
     Raises:
-        UserError: a count below 1, a negative seed, or a tool is missing.
+        UserError: a count below 1, a negative seed, another kind, or a tool is missing.
     """
     if cases < 1:
         raise UserError(f"cases must be at least 1, but got {cases}")
     if seed < 0:
         raise UserError(f"seed must not be negative, but got {seed}")
+    if not isinstance(config, SatConfig):
+        raise UserError(f"kind: the blocks are sat's, but {config.name} is a {config.kind}")
     from hwsim.rtl.blocks import parts_verilog
     from hwsim.rtl.simulator import build
 

@@ -22,6 +22,7 @@ from hwsim.rtl.blocks import ROWWISE_BLOCKS, block_verilog
 from hwsim.rtl.rowwise import rowwise_members
 from hwsim.rtl.simulator import lint
 from hwsim.rtl.verilog import generate_verilog, ports, top_name
+from hwsim.verify_blocks import verify_blocks
 from hwsim.workloads_sparse import load_sparse
 
 WAIVERS = Path(hwsim.rtl.__file__).with_name("lint.vlt")
@@ -58,6 +59,8 @@ def test_other_blocks_and_a_training_engine_are_refused():
         block_verilog("x", config)
     with pytest.raises(UserError, match="the training engine is sat's, but spgemm is a spgemm"):
         generate_verilog(config, training=True)
+    with pytest.raises(UserError, match="the blocks are sat's, but spgemm is a spgemm"):
+        verify_blocks(config, 3, 1)
 
 
 def test_ports_follow_the_configuration():
