@@ -280,7 +280,7 @@ def sweep(
 
 @app.command()
 def reproduce(
-    headline: Annotated[str, typer.Argument(help="sat or delta.", metavar="HEADLINE")],
+    headline: Annotated[str, typer.Argument(help="sat, smash or delta.", metavar="HEADLINE")],
     out: Out = None,
     data: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Real inputs that are not in the package.")

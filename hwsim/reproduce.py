@@ -34,6 +34,7 @@ class Headline(Protocol):
 
 HEADLINES = {
     "sat": "1.75x training speedup at 2:8, arXiv 2309.13015",
+    "smash": "9.4x of SpGEMM by atomic hashing on PIUMA, arXiv 2105.14156",
     "delta": "computing on change: EdgeDRNN, Eyeriss v2, speech, arXiv 2107.07305",
 }
 """What can be reproduced."""
@@ -87,6 +88,12 @@ def _sat(data: Path | None, whole: bool, progress: Callable[..., None]) -> Headl
     return reproduce_sat(sensitivity=whole, progress=progress)
 
 
+def _smash(data: Path | None, whole: bool, progress: Callable[..., None]) -> Headline:
+    from hwsim.reproduce_smash import reproduce_smash
+
+    return reproduce_smash(matrices=data, progress=progress)
+
+
 def _delta(data: Path | None, whole: bool, progress: Callable[..., None]) -> Headline:
     from hwsim.reproduce_delta import reproduce_delta
 
@@ -95,5 +102,6 @@ def _delta(data: Path | None, whole: bool, progress: Callable[..., None]) -> Hea
 
 _RUNS: dict[str, Callable[[Path | None, bool, Callable[..., None]], Headline]] = {
     "sat": _sat,
+    "smash": _smash,
     "delta": _delta,
 }
