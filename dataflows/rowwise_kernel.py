@@ -192,6 +192,7 @@ def step_windows(
     z_turn = np.zeros(outputs, np.int64)
     closing = np.zeros(outputs, np.bool_)
     r = np.zeros(RESULT_FIELDS, np.int64)
+    r[LAST] = -1
     zq_key = np.zeros((outputs, PORT_QUEUE), np.int64)
     zq_v = np.zeros((outputs, PORT_QUEUE), value)
     zq_n, zq_head = np.zeros(outputs, np.int64), np.zeros(outputs, np.int64)

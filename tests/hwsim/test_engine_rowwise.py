@@ -58,6 +58,16 @@ def test_any_product_is_whole_whatever_spills(seed, m, k, n, density):
     assert run.dram_read_bytes == run.counters["dram.read"]
 
 
+@pytest.mark.parametrize("shape", [(0, 0, 0), (0, 3, 2), (3, 0, 2), (3, 2, 0), (1, 1, 1)], ids=str)
+def test_products_without_entries(shape):
+    m, k, n = shape
+    run = run_product(random_product(1, m, k, n, 0.0), load_config("spgemm", TINY))
+    assert run.z is not None
+    assert run.z.shape == (m, n)
+    assert (run.z.nnz, run.macs_effective) == (0, 0)
+    assert (run.cycles > 0) == (m > 0)
+
+
 def test_traffic_by_hand():
     """A 2 x 3, B 3 x 4: bursts of 16 bytes are two elements, four pointers, 4/3 entries of C."""
     a = Csr.from_coo((2, 3), [0, 0, 1], [0, 2, 2], np.array([1, 2, 3], np.int32))
