@@ -160,7 +160,8 @@ def layer_case(
     layers = _as_convolutions(layers, start.shape[1:])
     made = fresh(encoder)
     deltas = np.stack([np.moveaxis(made.step(frame), 0, -1) for frame in start])
-    works, constants, sources, memories = [], {}, {}, {}
+    works, constants, memories = [], {}, {}
+    sources: dict[str, tuple[list[int], Sequence[int]]] = {}
     given = start.shape[1:]
     results = deltas
     saturations = 0

@@ -123,7 +123,8 @@ async def _run(dut: Any, case: dict[str, Any]) -> dict[str, Any]:
     await edge
     await edge
     dut.rst.value = 0
-    for port in (*sources, *sinks.values()):
+    ports: list[Source | Sink] = [*sources, *sinks.values()]
+    for port in ports:
         port.drive()
     for memory in memories.values():
         memory.drive(0)
@@ -139,7 +140,7 @@ async def _run(dut: Any, case: dict[str, Any]) -> dict[str, Any]:
         for memory in memories.values():
             memory.sample(cycle)
             memory.drive(cycle + 1)
-        for port in (*sources, *sinks.values()):
+        for port in ports:
             port.drive()
         cycle += 1
     # Nothing may come after the last result; `valid` counts, whether or not it would be taken.
