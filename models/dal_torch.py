@@ -14,9 +14,9 @@ fan_out, the products that an element enters, weights a layer by the work that i
 
 Deltas telescope, so the product with whole frames gives the same outputs; `forward` takes that
 short way unless told `explicit=True`. round is floor(x + 1/2), the hardware's, so that
-`dal_export.py` gives integers for `delta.py`. Three methods share the class: `dal`, and without quantisers `relu`
-and `l1`, whose loss is rate * fan_out * mean |O(t)|. Tensors are [batch, steps, ...]. Needs the
-extra `train`.
+`dal_export.py` gives integers for `delta.py`. Three methods share the class: `dal`, and without
+quantisers `relu` and `l1`, whose loss is rate * fan_out * mean |O(t)|. Tensors are
+[batch, steps, ...]. Needs the extra `train`.
 """
 
 from __future__ import annotations
@@ -164,6 +164,12 @@ class DeltaNet(nn.Module):
         super().__init__()
         self.method, self.entry = method, entry
         self.layers = nn.ModuleList(layers)
+
+    def layer(self, i: int) -> DeltaLayer:
+        """Layer i, typed."""
+        found = self.layers[i]
+        assert isinstance(found, DeltaLayer)
+        return found
 
     def stages(self, x: Tensor, *, explicit: bool = False) -> list[Tensor]:
         """What enters every layer and, last, the network's result.
