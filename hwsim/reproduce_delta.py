@@ -1,8 +1,9 @@
 """Networks that compute on change: cycle laws and their oracles, real speech, published savings.
 
-Four tables. EdgeDRNN and Eyeriss v2: the laws against what was measured (`hwsim.delta_oracles`).
-Speech: the trained denoiser NSNet2 on the preset `edgedrnn`, Theta by Theta, in the machine's
-integers.
+EdgeDRNN and Eyeriss v2: the laws against what was measured (`hwsim.delta_oracles`). Speech: the
+trained denoiser NSNet2 on the preset `edgedrnn`, Theta by Theta, in the machine's integers
+(`hwsim.delta_speech`). Cost of state: what the memories take that live from frame to frame, and
+where they erase the saving (`hwsim.state_cost`).
 """
 
 from __future__ import annotations
@@ -29,13 +30,30 @@ from hwsim.delta_speech import SpeechRun, recordings, run_speech
 from hwsim.errors import UserError
 from hwsim.models.nsnet2 import find_nsnet2
 from hwsim.reproduce import table
+from hwsim.state_cost import (
+    CNN_STEPS,
+    PLACES,
+    RIVALS,
+    break_even,
+    cnn_clip,
+    cnn_rows,
+    crossings,
+    gru_rows,
+)
 
-__all__ = ["THETAS", "DeltaStudy", "reproduce_delta"]
+__all__ = ["PRODUCTS", "STATE_THETAS", "THETAS", "DeltaStudy", "reproduce_delta"]
 
 Progress = Callable[..., None]
 
 THETAS = (0, 8, 32, 64)
 """In units of 1/256, as in the speech table that stands beside."""
+
+STATE_THETAS = (*THETAS, 16, 128, 256)
+"""Of the cost of state: chosen to reach from most items to next to none."""
+
+PRODUCTS = tuple(9 * 2**i for i in range(10))
+"""Of a sum, 3 x 3 kernels over 1 to 512 channels: where the cost of state is given in closed form.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +64,7 @@ class DeltaStudy:
         config: of the preset `edgedrnn`.
         edgedrnn, eyeriss: of `hwsim.delta_oracles`.
         speech: of `hwsim.delta_speech`, a recording after the other, Theta rising.
+        state: of `hwsim.state_cost`, a row a workload, place of memories and point.
         notes: what is missing and why, in sentences.
     """
 
@@ -53,6 +72,7 @@ class DeltaStudy:
     edgedrnn: Sequence[dict[str, Any]]
     eyeriss: Sequence[dict[str, Any]]
     speech: Sequence[SpeechRun]
+    state: Sequence[dict[str, Any]]
     notes: tuple[str, ...] = ()
 
     @property
@@ -65,6 +85,11 @@ class DeltaStudy:
             "edgedrnn": list(self.edgedrnn),
             "eyeriss_v2": list(self.eyeriss),
             "nsnet2": [run.row for run in self.speech],
+            "state_cost": {
+                "rows": list(self.state),
+                "crossings": crossings(self.state),
+                "break_even": self.break_even,
+            },
             "published": {
                 "edgedrnn": EDGEDRNN_HEADLINE,
                 "edgedrnn_rtl": EDGEDRNN_SOURCE,
@@ -79,16 +104,34 @@ class DeltaStudy:
             "version": hwsim.__version__,
         }
 
+    @property
+    def break_even(self) -> list[dict[str, Any]]:
+        """Share of a sum's products below which energy is saved, in closed form."""
+        config = load_config("dal")
+        assert isinstance(config, DeltaConfig)
+        return [
+            {"weights": weights, "state": state, "dense": dense, "products": products}
+            | {"share": break_even(products, config, state=state, dense=dense, weights=weights)}
+            for weights in PLACES
+            for state in PLACES
+            for dense in RIVALS
+            for products in PRODUCTS
+        ]
+
     def files(self) -> dict[str, bytes]:
         """CSV tables, the configuration and the figures."""
+        from hwsim.reproduce_delta_figures import study_figures
+
         files = {
             "config.yaml": dump_config(self.config).encode(),
             "edgedrnn.csv": table(self.edgedrnn),
             "eyeriss_v2.csv": table(self.eyeriss),
+            "state_cost.csv": table(self.state),
+            "break_even.csv": table(self.break_even),
         }
         if self.speech:
             files["nsnet2.csv"] = table([run.row for run in self.speech])
-        return files
+        return files | study_figures(self)
 
     def lines(self) -> list[str]:
         """The tables as text."""
@@ -118,6 +161,10 @@ class DeltaStudy:
                 f"  theta {row['theta']:3} {row['sparsity']:.3f} mean {row['cycles_mean']:9,.0f} "
                 f"p95 {row['cycles_p95']:9,.0f} {row['speedup']:5.2f}x {row['snr_db']:5.1f} dB"
             )
+        words.append(
+            "state in DRAM takes more energy than a dense machine when more is computed on"
+        )
+        words += [_state_line(row) for row in crossings(self.state) if row["state"] == "dram"]
         return words + list(self.notes)
 
 
@@ -147,7 +194,8 @@ def reproduce_delta(
         notes.append(f"the speech table is left out: {error}")
     else:
         sounds = recordings(data)
-    total = 2 + len(sounds) * len(THETAS)
+    more = [theta for theta in STATE_THETAS if theta not in THETAS]
+    total = 3 + len(sounds) * len(THETAS) + (len(more) if sounds else 0)
     edgedrnn = edgedrnn_rows()
     progress(1, total, "edgedrnn")
     eyeriss = eyeriss_rows(data)
@@ -157,9 +205,34 @@ def reproduce_delta(
             "Eyeriss v2's published cycles need the real masks, whose folder --data gives; "
             "here random masks of the same densities are counted"
         )
+    done = 2
     speech: list[SpeechRun] = []
-    for sound in sounds:
-        for theta in THETAS:
-            speech.append(run_speech(sound, theta, config))
-            progress(2 + len(speech), total, f"nsnet2 at theta {theta}")
-    return DeltaStudy(config, edgedrnn, eyeriss, speech, tuple(notes))
+    points = []
+    for sound, theta in [(x, t) for x in sounds for t in THETAS]:
+        speech.append(run_speech(sound, theta, config))
+        done += 1
+        progress(done, total, f"nsnet2 at theta {theta}")
+    if sounds:
+        points = [(run.row["theta"], run.layers) for run in speech[: len(THETAS)]]
+        for theta in more:
+            points.append((theta, run_speech(sounds[0], theta, config).layers))
+            done += 1
+            progress(done, total, f"cost of state at theta {theta}")
+    state = (gru_rows(sorted(points, key=lambda point: point[0])) if points else []) + cnn_rows(
+        cnn_clip(), CNN_STEPS
+    )
+    progress(total, total, "cost of state")
+    return DeltaStudy(config, edgedrnn, eyeriss, speech, state, tuple(notes))
+
+
+def _state_line(row: dict[str, Any]) -> str:
+    where = (
+        f"  {row['workload']:9} weights {row['weights']:4} state {row['state']:4} "
+        f"over {row['dense']:5}: "
+    )
+    if row["share"] is None:
+        return where + "at no point"
+    if not row["between"]:
+        return where + "at every point"
+    low, high = row["between"]
+    return where + f"above {row['share']:.3f} of the products, between points {high} and {low}"
