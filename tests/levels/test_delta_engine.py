@@ -248,6 +248,19 @@ class TestOracle:
         else:  # never more than the law; less where a step's last events are zeros
             assert all(g <= w for g, w in zip(got, want, strict=True))
 
+    def test_a_memory_that_answers_within_prefetch_costs_its_first_word(self):
+        full = np.ones((1, 32), np.bool_)
+        for prefetch in (4, 9):
+            shape = dataclasses.replace(load_config("edgedrnn").shape, prefetch=prefetch)
+            work = gru_work(full, 16, shape)
+
+            def cycles(latency, work=work, shape=shape):
+                gaps = DeltaGaps(x=[50] + [0] * 20, memory=[MemoryGaps(latency=latency)])
+                return delta_timeline([work], [shape], gaps).cycles
+
+            assert cycles(prefetch - 1) == cycles(1) + prefetch - 2
+            assert cycles(prefetch) > cycles(1) + prefetch - 1
+
     def test_steps_follow_one_another_without_a_gap(self):
         shape = load_config("edgedrnn").shape
         nonzero = np.random.default_rng(0).random((5, 96)) < 0.3
