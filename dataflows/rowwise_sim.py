@@ -7,7 +7,7 @@ order, a fixed latency after each request; back-pressure is a gap before each wo
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -126,6 +126,13 @@ class RowwiseRun:
     def skipped(self) -> int:
         """Non-zeros of A that met an empty row of B."""
         return int(self.counts[:, SKIPPED].sum())
+
+    def renamed(self, rows: NDArray[np.int64]) -> RowwiseRun:
+        """The same with the rows of A called `rows`."""
+        row = np.full_like(self.row, -1)
+        kept = self.column >= 0
+        row[kept] = rows[self.row[kept]]
+        return replace(self, row=row, spill_row=rows[self.spill_row])
 
     @property
     def window_cycles(self) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ left in memory, until none is left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -124,12 +124,14 @@ def _passes(config: SpgemmConfig, a: Csr | RowLists, b: Csr | RowLists) -> list[
     The first product of a window always finds a slot, so each pass leaves fewer entries than the
     one before.
     """
-    shape = (a.shape[0], b.shape[1])
     done = [_pass(config, a, b)]
     while done[-1].run.spilled:
-        run = done[-1].run
-        again = spill_operands(shape, run.spill_row, run.spill_column, run.spill_value)
-        done.append(_pass(config, *again))
+        left = done[-1].run
+        pick, spilled, rows = spill_operands(
+            b.shape[1], left.spill_row, left.spill_column, left.spill_value
+        )
+        again = _pass(config, pick, spilled)
+        done.append(replace(again, run=again.run.renamed(rows)))
     return done
 
 

@@ -137,12 +137,13 @@ def run_layer(config: SpgemmConfig, layer: SparseProduct) -> tuple[Csr, int, int
     latency = MemoryLatency(a_ptr=wait, a=wait, b_ptr=wait, b=wait)
     made = _build(config, False)
     runs: list[RowwiseRun] = []
+    rows = np.arange(layer.m)
     cycles = 0
     while not runs or runs[-1].spilled:
         if runs:
             left = runs[-1]
-            a, b = spill_operands(
-                (layer.m, layer.n), left.spill_row, left.spill_column, left.spill_value
+            a, b, rows = spill_operands(
+                layer.n, left.spill_row, left.spill_column, left.spill_value
             )
         case = SpgemmCase(
             number=len(runs),
@@ -158,7 +159,7 @@ def run_layer(config: SpgemmConfig, layer: SparseProduct) -> tuple[Csr, int, int
         what, ran, _ = _run(made, config, [case], None)[0]
         assert what is None, what
         cycles += ran
-        runs.append(simulate(config.shape, a, b, case.starts, latency=latency))
+        runs.append(simulate(config.shape, a, b, case.starts, latency=latency).renamed(rows))
     z = assemble((layer.m, layer.n), runs)
     return z, sum(len(run.counts) for run in runs), cycles
 

@@ -153,31 +153,29 @@ def windows(bound: NDArray[np.int64], capacity: int, rows: int) -> NDArray[np.in
 
 
 def spill_operands(
-    shape: tuple[int, int], rows: NDArray, columns: NDArray, values: NDArray
-) -> tuple[RowLists, RowLists]:
+    columns_of_c: int, rows: NDArray, columns: NDArray, values: NDArray
+) -> tuple[RowLists, RowLists, NDArray[np.int64]]:
     """Spilled products as a product A' B' that the engine can run: their sums by (row, column).
 
     The products lie in memory in the order in which they left. Products of one row that follow one
-    another are a row of B'; A' picks them with ones, and 1 x is x, also in floating point.
+    another are a row of B'; A' has the rows with spilled products alone and picks theirs with
+    ones, and 1 x is x, also in floating point.
 
     Args:
-        shape: of C.
+        columns_of_c: width of C.
         rows, columns, values: of each spilled product, in that order.
 
     Returns:
-        A' [rows of C, runs] and B' [runs, columns of C].
+        A' [rows with spilled products, runs], B' [runs, columns of C], and the row of C of each row
+        of A', ascending.
     """
     starts = np.flatnonzero(np.diff(rows, prepend=-1))
-    owner = rows[starts]
-    order = np.argsort(owner, kind="stable")
-    counts = np.bincount(owner, minlength=shape[0])
+    named, owner = np.unique(rows[starts], return_inverse=True)
     pick = RowLists(
-        (shape[0], starts.size),
-        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-        order,
+        (named.size, starts.size),
+        np.concatenate([[0], np.cumsum(np.bincount(owner))]).astype(np.int64),
+        np.argsort(owner, kind="stable"),
         np.ones(starts.size, values.dtype),
     )
-    spilled = RowLists(
-        (starts.size, shape[1]), np.append(starts, rows.size).astype(np.int64), columns, values
-    )
-    return pick, spilled
+    ends = np.append(starts, rows.size).astype(np.int64)
+    return pick, RowLists((starts.size, columns_of_c), ends, columns, values), named

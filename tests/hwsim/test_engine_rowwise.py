@@ -165,17 +165,18 @@ def test_spilled_products_become_rows_again():
     rows = np.array([4, 4, 1, 4, 1, 1])
     columns = np.array([7, 7, 0, 2, 3, 0])
     values = np.array([1, 2, 3, 4, 5, 6], np.int32)
-    pick, runs = spill_operands((5, 8), rows, columns, values)
-    assert pick.indptr.tolist() == [0, 0, 2, 2, 2, 4]
+    pick, runs, named = spill_operands(8, rows, columns, values)
+    assert named.tolist() == [1, 4]
+    assert pick.indptr.tolist() == [0, 2, 4]
     assert pick.indices.tolist() == [1, 3, 0, 2]
     assert runs.indptr.tolist() == [0, 2, 3, 4, 6]
     dense = np.zeros((5, 8), np.int64)
     np.add.at(dense, (rows, columns), values)
     again = np.zeros((5, 8), np.int64)
-    for i in range(5):
+    for i, row in enumerate(named):
         for run in pick.indices[pick.indptr[i] : pick.indptr[i + 1]]:
             part = slice(runs.indptr[run], runs.indptr[run + 1])
-            np.add.at(again[i], runs.indices[part], runs.data[part])
+            np.add.at(again[row], runs.indices[part], runs.data[part])
     assert (dense == again).all()
 
 
