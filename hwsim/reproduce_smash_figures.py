@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, FuncFormatter, NullFormatter
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullFormatter
 
 from hwsim.figures import render
 from hwsim.reproduce_smash_text import short
@@ -73,6 +74,7 @@ def plot_speedups(study: SmashStudy) -> Axes:
     axes.set_xscale("log")
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * 1.5)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_yticks(range(len(rows)), [short(r["input"]).replace(",a=", ",\na=") for r in rows])
@@ -89,10 +91,10 @@ def plot_speedups(study: SmashStudy) -> Axes:
 def plot_causes(study: SmashStudy) -> Axes:
     """Cycles of each kernel on the headline's input by what threads did."""
     rows = [r for r in study.runs if r["input"] == study.headline and r["accelerator"] == "piuma"]
-    names = list(rows[0]["parts"])
+    names = [n for n in rows[0]["parts"] if any(row["parts"][n] for row in rows)]
     axes = Figure(figsize=(8, 1.6 + 0.5 * len(rows))).add_subplot()
     left = np.zeros(len(rows))
-    for name, colour in zip(names, _PARTS, strict=True):
+    for name, colour in zip(names, _PARTS, strict=False):
         values = np.array([row["parts"][name] for row in rows], float)
         axes.barh(range(len(rows)), values, 0.7, left=left, color=colour, label=name)
         left += values
@@ -155,7 +157,7 @@ def plot_tornado(study: SmashStudy) -> Axes:
         for place, (low, high) in enumerate(pairs):
             for row, colour in ((low, "#3b6ea5"), (high, "#d1495b")):
                 one.barh(place, row[name] - middle, 0.7, left=middle, color=colour, alpha=0.85)
-                if one is axes:
+                if one is axes and abs(row[name] - middle) > 0.01 * middle:
                     right = row[name] >= middle
                     one.annotate(
                         _text(row["value"]), (row[name], place), textcoords="offset points",
@@ -165,16 +167,18 @@ def plot_tornado(study: SmashStudy) -> Axes:
         one.axvline(middle, color="black", lw=1)
         one.grid(True, axis="x", alpha=0.3)
         one.set_axisbelow(True)
-    axes.barh([], [], color="#3b6ea5", label="low end")
-    axes.barh([], [], color="#d1495b", label="high end")
+    ends: list[Any] = [
+        Patch(color="#3b6ea5", label="low end"),
+        Patch(color="#d1495b", label="high end"),
+    ]
     if max(max(row[key] for row in pair) for pair in pairs) > 7:
-        axes.axvline(9.4, label="published 9.4", **_PUBLISHED)
+        ends.append(axes.axvline(9.4, label="published 9.4", **_PUBLISHED))
     axes.margins(x=0.08)
     axes.set_yticks(range(len(pairs)), [pair[0]["label"] for pair in pairs], fontsize=8)
     axes.set_xlabel(f"V3 over V1 (nothing moved: {base:.2f})")
     beside.set_xlabel(f"V3 over V2 (nothing moved: {study.base['speedup_v3_over_v2']:.2f})")
     axes.set_title("One unknown moved at a time")
-    axes.legend(fontsize=8, loc="lower right")
+    axes.legend(handles=ends, fontsize=8, loc="lower right")
     return axes
 
 
