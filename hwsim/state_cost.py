@@ -111,19 +111,21 @@ def cnn_rows(clip: Clip, steps: Sequence[int] = CNN_STEPS) -> list[dict[str, Any
     return rows
 
 
-def cnn_clip(seed: int = 0) -> Clip:
-    """A synthetic video of 176 x 144 and a CNN 1-8-16-16 of 3 x 3 kernels with random weights.
+def cnn_clip(seed: int = 0, *, frames: int = _FRAMES, size: tuple[int, int] = _SIZE) -> Clip:
+    """A synthetic video and a CNN 1-8-16-16 of 3 x 3 kernels with random weights.
 
     The weights are not trained: only how much changes from frame to frame matters here, and that
     is varied over its whole range.
 
     Args:
         seed: of video and weights.
+        frames: how many; the first one changes everywhere and counts as the others do.
+        size: height and width.
     """
     rng = np.random.default_rng(seed)
-    frames = synthetic_video(_FRAMES, *_SIZE, rng)[:, None]
+    video = synthetic_video(frames, *size, rng)[:, None]
     layers: list[Conv] = []
-    codes = frames[0].astype(np.int64)
+    codes = video[0].astype(np.int64)
     for index, filters in enumerate(_FILTERS):
         weight = rng.integers(-127, 128, (filters, len(codes), 3, 3))
         zeros = np.zeros(filters, np.int64)
@@ -132,7 +134,7 @@ def cnn_clip(seed: int = 0) -> Clip:
         output = Output(zeros, np.maximum(1, (255 << 20) // top), 20, pool=2 if index < 2 else 1)
         layers.append(Conv(weight, output, pad=1))
         codes = output.codes(dense_sums(layers[-1], codes))
-    return Clip(tuple(layers), frames)
+    return Clip(tuple(layers), video)
 
 
 def break_even(
