@@ -333,7 +333,7 @@ class _State:
         pipe = np.where(single, die.mtps + inner - workers, inner % die.mtps)
         self.th[:total, machine.PIPE] = pipe + thread // per_core * (die.mtps + die.stps)
         self.th[:total, machine.STEP] = np.where(single, 1, die.depth)
-        self.ring = np.full((die.cores * (die.mtps + die.stps), machine.RING), -1, np.int64)
+        self.ring = np.full((die.cores * (die.mtps + die.stps), machine.RING, 2), -1, np.int64)
         self.banks = np.zeros((die.cores * die.banks, 3), np.int64)
         self.banks[:, 1] = -1
         self.chan = np.zeros(die.channels, np.int64)

@@ -48,6 +48,8 @@ from hwsim.dataflows.piuma_machine import (
     BOUND_READ,
     BOUND_WRITE,
     BOUNDARY,
+    CACHE_HIT,
+    CACHE_LATENCY,
     CAUSE,
     COLUMN_BITS,
     COORDINATE_BYTES,
@@ -65,6 +67,7 @@ from hwsim.dataflows.piuma_machine import (
     HIGH,
     HOT_ATOMIC,
     INSERT,
+    LINE_SHIFT,
     MULTIPLY,
     OFFSET,
     OVERFLOW_WINDOW,
@@ -113,6 +116,7 @@ from hwsim.dataflows.piuma_machine import (
     gauge,
     issue,
     pop,
+    prefetch,
     remote_atomic,
     span,
     store,
@@ -135,9 +139,10 @@ COSTS = (
     X_INTERSECT, X_MATCH, X_RESULT,
 ) = range(len(COSTS))  # fmt: skip
 
-# Registers of a thread.
-(WORKER, ROW, ROW_END, E, E_END, P, P_END, KEY, SLOT, INNER, LOW, TOP, PLACE, SINCE, BEGUN,
- ENDED, FIRST, SLICE) = range(REGISTER, REGISTER + 18)  # fmt: skip
+# Registers of a thread, those of a product first. LINE_INDEX and LINE_VALUE are the lines of B that
+# it read last: the next word of the same line is at hand without another look at the cache.
+(P, P_END, E, KEY, SLOT, PLACE, LINE_INDEX, LINE_VALUE, WORKER, ROW, ROW_END, E_END, INNER, LOW,
+ TOP, SINCE, BEGUN, ENDED, FIRST, SLICE) = range(REGISTER, REGISTER + 20)  # fmt: skip
 
 # What the threads of a core share. JOBS is a ring of four DMA descriptors (kind, bytes, address).
 (C_WINDOW, C_ROW, C_ROW_END, C_E, C_E_END, C_Z, C_BASE, C_SLOTS, C_FAR, C_FAR_AT, C_TOKEN,
@@ -147,7 +152,7 @@ CORE_COLUMNS = C_JOBS + 12
 FILL_PAD, FILL_FAR, COPY = range(3)
 
 # What follows the instructions of a state.
-LOAD, EVENT, PLAIN, GO, PARK = range(5)
+LOAD, EVENT, PLAIN, GO, PARK, AGAIN = range(6)
 
 # Phases, as `hwsim.dataflows.piuma.PHASES`.
 PH_DISTRIBUTION, PH_CUT, PH_HASHING, PH_WRITE_BACK, PH_DMA = range(5)
@@ -212,7 +217,7 @@ def run(
         for w in range(workers):
             i = c * per_core + w
             th[i, WORKER] = w
-            th[i, ROW] = -1
+            th[i, ROW], th[i, LINE_INDEX], th[i, LINE_VALUE] = -1, -1, -1
             th[i, STATE] = D_START
             file(th, wheel, queue, i, 0, 0)
         th[c * per_core + workers, WORKER] = -1
@@ -284,10 +289,18 @@ def run(
                 n, op, nxt = cost[X_ELEMENT] + 1, LOAD, H_VALUE_B
                 address = par[B_INDEX] + par[COORDINATE_BYTES] * th[i, P]
                 cause = B_READ
+                line = address >> par[LINE_SHIFT]
+                if th[i, LINE_INDEX] == line:
+                    op = AGAIN
+                th[i, LINE_INDEX] = line
             elif st == H_VALUE_B:
                 n, op, nxt = 1, LOAD, H_MULTIPLY
                 address = par[B_VALUE] + par[VALUE_BYTES] * th[i, P]
                 cause = B_READ
+                line = address >> par[LINE_SHIFT]
+                if th[i, LINE_VALUE] == line:
+                    op = AGAIN
+                th[i, LINE_VALUE] = line
             elif st == H_MULTIPLY:
                 key = ((th[i, ROW] - core[c, C_ROW]) << bits) | b_idx[th[i, P]]
                 th[i, KEY] = key
@@ -295,6 +308,7 @@ def run(
                     th[i, SLOT] = th[i, FIRST] + ((b_idx[th[i, P]] * th[i, SLICE]) >> bits)
                 else:
                     th[i, SLOT] = (key * SPREAD) & (core[c, C_SLOTS] - 1)
+                prefetch(table, core[c, C_BASE] + th[i, SLOT])
                 cnt[MULTIPLY] += 1
                 n, op, nxt = cost[X_MULTIPLY] + cost[X_HASH] + 1, EVENT, H_CAS
             elif st == H_CAS:  # event: claim or find
@@ -361,6 +375,8 @@ def run(
                 if offsets and core[c, C_FAR] == 0:
                     n, nxt = cost[X_PROBE] + cost[X_OFFSET] + 1, H_SPIN
                     if table[core[c, C_BASE] + th[i, SLOT], 1] > 0:
+                        place = table[core[c, C_BASE] + th[i, SLOT], 1] - 1
+                        prefetch(z_val, core[c, C_Z] + place)
                         op = PLAIN
                         address = TAGS + slots + (th[i, SLOT] >> 1)
                     else:
@@ -933,7 +949,11 @@ def run(
                 th[i, STATE] = nxt
                 file(th, wheel, queue, i, at, now)
                 break
-            if op == PLAIN:
+            if op == AGAIN:
+                cnt[CACHE_HIT] += 1
+                t = wait(th, i, at, at + par[CACHE_LATENCY], W_DRAM)
+                st = nxt
+            elif op == PLAIN:
                 t = wait(th, i, at, access(par, banks, cnt, c, address, at), W_SCRATCHPAD)
                 st = nxt
             elif op == GO:

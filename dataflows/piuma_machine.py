@@ -3,8 +3,8 @@
 Time is in integer clocks. A thread has one instruction in flight, so a program is a chain of
 "n instructions, the last of which touches memory". Two rules make that one event a memory access:
 
-* Issue slots are claimed one by one in a ring of time stamps for each pipeline (`issue`): slot t is
-  taken or free whoever comes first, so slots may be claimed ahead of time.
+* Issue slots are claimed one by one in a ring of bits for each pipeline (`issue`): slot t is taken
+  or free whoever comes first, so slots may be claimed ahead of time.
 * Whatever must happen in order (an atomic, a DRAM access, a store) happens at an event at its own
   issue time (`file`); then banks, channels and links are reserved with next-free times.
 
@@ -23,10 +23,12 @@ threads (and one DMA engine a core), `core` what the threads of a core share, `c
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 __all__ = [
-    "ARRIVED",
     "ATOMICS",
     "BUCKETS",
     "BYTE_CAUSES",
@@ -44,6 +46,7 @@ __all__ = [
     "gauge",
     "issue",
     "pop",
+    "prefetch",
     "remote_atomic",
     "span",
     "store",
@@ -52,8 +55,8 @@ __all__ = [
     "wait",
 ]
 
-RING = 4096
-"""Issue slots ahead that a pipeline remembers."""
+RING = 128
+"""Blocks of 32 issue slots that a pipeline remembers, a bit a slot."""
 WHEEL = 4096
 BUCKETS = 1024
 """Rows of the timeline; the clocks of a bucket double when they run out."""
@@ -125,7 +128,38 @@ BYTE_CAUSES = (
 # `queue`: running state of the wheel, the gauges and the timeline.
 (FILED, ENTRY_GAUGE, ENTRY_SINCE, ACTIVE_GAUGE, ACTIVE_SINCE, BUCKET, SHIFT, BOUNDARY, SPAN_COUNT,
  HEADS) = range(10)  # fmt: skip
-ARRIVED = 0
+
+_INTERPRETED = bool(config.DISABLE_JIT)
+
+
+@intrinsic
+def _prefetch(typing, array, index):
+    """Fetches the line of array[index] or array[index, 0] into the host's cache."""
+
+    def code(context, builder, signature, arguments):
+        kind = signature.args[0]
+        view = context.make_array(kind)(context, builder, arguments[0])
+        stride = cgutils.unpack_tuple(builder, view.strides)[0]
+        base = builder.ptrtoint(view.data, stride.type)
+        place = builder.add(base, builder.mul(arguments[1], stride))
+        byte = ir.IntType(8).as_pointer()
+        word = ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module,
+            ir.FunctionType(ir.VoidType(), [byte, word, word, word]),
+            "llvm.prefetch.p0i8",
+        )
+        builder.call(function, [builder.inttoptr(place, byte), word(1), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.none(array, index), code
+
+
+@njit(cache=True, _nrt=False)
+def prefetch(array, index):  # pragma: no cover - compiled
+    """Tells the host that array[index] is about to be used; no effect on results."""
+    if not _INTERPRETED:
+        _prefetch(array, index)
 
 
 @njit(cache=True, _nrt=False)
@@ -164,9 +198,19 @@ def issue(th, ring, cnt, i, time, count):  # pragma: no cover - compiled
     at = time
     last = time
     for _ in range(count):
-        while ring[pipe, at & (RING - 1)] == at:
-            at += 1
-        ring[pipe, at & (RING - 1)] = at
+        while True:
+            block = at >> 5
+            place = block & (RING - 1)
+            if ring[pipe, place, 0] != block:
+                ring[pipe, place, 0] = block
+                ring[pipe, place, 1] = 0
+            taken = ring[pipe, place, 1] >> (at & 31)
+            while taken & 1:
+                taken >>= 1
+                at += 1
+            if at >> 5 == block:
+                break
+        ring[pipe, place, 1] |= np.int64(1) << (at & 31)
         last = at
         at += step
     th[i, ISSUED] += count
