@@ -188,7 +188,7 @@ def run(job: Job, train: ClipSet, test: ClipSet, title: str, out: Path) -> dict[
     """Train one network from the seed's baseline and measure it; what its file holds."""
     import torch
 
-    from hwsim.models.dal_export import export, integer_stages
+    from hwsim.models.dal_export import export, integer_stages, widen
     from hwsim.models.dal_torch import Quantiser, delta_network
     from hwsim.models.dal_train import Recipe, fit, measure, measure_integers, pixels, small_cnn
 
@@ -212,10 +212,11 @@ def run(job: Job, train: ClipSet, test: ClipSet, title: str, out: Path) -> dict[
     seconds = fit(network, train, recipe, seed=job.seed)
     rows = {job.method: measure(network, test, temporal=job.method == "dal")}
     if job.method == "dal":
+        widen(network, sample)
         encoder, layers = export(network, input_scale=1 / 255)
         stages = integer_stages(encoder, layers, test.frames[:, :, None].astype(np.int64))
         rows["dal, 8-bit integers"] = measure_integers(network, test, stages)
-        torch.save(network.state_dict(), out / job.file.replace(".json", ".pt"))
+        torch.save(network.state_dict(), out / job.file.replace(".json", "-8bit.pt"))
     if job.method == "relu":
         rows |= untrained(network, sample, test)
     dense = [int(v) for v in measure_dense(network, side)]
@@ -487,7 +488,7 @@ def keep_weights(out: Path, folder: Path) -> None:
     job = Job(method="dal", rate=found["rate_dal"], seed=found["seeds"][0])
     network = delta_network(small_cnn(), (1, 32, 32))
     network.entry = Quantiser((1, 32, 32), "layer")
-    network.load_state_dict(torch.load(out / job.file.replace(".json", ".pt")))
+    network.load_state_dict(torch.load(out / job.file.replace(".json", "-8bit.pt")))
     encoder, layers = export(network, input_scale=1 / 255)
     np.savez_compressed(folder / "delta_cnn.npz", **pack(encoder, layers))
 

@@ -14,9 +14,44 @@ from torch import Tensor, nn
 from hwsim.models.dal_torch import DeltaLayer, DeltaNet
 from hwsim.models.delta import Conv, DeltaEncoder, Linear, Output, requantise
 
-__all__ = ["export", "integer_stages"]
+__all__ = ["export", "integer_stages", "widen"]
 
 _MULTIPLIER_BITS = 15  # an error of 2**-15 in a step is far below a weight's
+
+
+@torch.no_grad()
+def widen(network: DeltaNet, sample: Tensor, *, code_bits: int = 8) -> None:
+    """Raise steps, in place, until every code of a sample fits `code_bits` unsigned.
+
+    Where the sparsity loss does not hold it back, training makes a step as small as it likes;
+    eight bits would clip such a channel. A step also becomes at least 2**-8 of its layer's largest,
+    so that one shift leaves every multiplier of a layer some bits.
+
+    Args:
+        network: of method `dal`.
+        sample: input [clips, steps, ...] that shows every signal's range.
+        code_bits: of a code.
+    """
+    top = (1 << code_bits) - 1
+    value = sample
+    for at in range(-1, len(network.layers)):
+        if at >= 0:
+            layer = network.layer(at)
+            z = layer.sums(value) + layer.bias
+            quantiser = layer.quantiser
+        else:
+            z, quantiser = value, network.entry
+        if quantiser is not None:
+            step = quantiser.threshold
+            largest = z.flatten(0, 1).amax(0)
+            for axis, size in enumerate(step.shape):
+                if size == 1:
+                    largest = largest.amax(axis, keepdim=True)
+            steps = torch.maximum(step.abs(), largest / top)
+            step.copy_(steps.clamp_min(float(steps.max()) / 256))
+        value = z if at < 0 else layer.output(z - layer.bias)
+        if at < 0 and quantiser is not None:
+            value = quantiser(z)
 
 
 def export(

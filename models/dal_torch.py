@@ -74,10 +74,12 @@ class Quantiser(nn.Module):
 
     @torch.no_grad()
     def calibrate(self, z: Tensor, fraction: float) -> None:
-        """Set every threshold to `fraction` of the root mean square of the z that it serves."""
+        """Set every threshold to `fraction` of the root mean square of the z that it serves, and
+        that of a channel which is nearly silent to a sixteenth of the mean threshold."""
         shape = self.threshold.shape
         power = z.detach().pow(2).sum_to_size(shape) / (z.numel() / self.threshold.numel())
-        self.threshold.copy_((fraction * power.sqrt()).clamp_min(1e-6))
+        steps = fraction * power.sqrt()
+        self.threshold.copy_(steps.clamp_min(max(float(steps.mean()) / 16, 1e-6)))
 
 
 class DeltaLayer(nn.Module):
