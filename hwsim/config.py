@@ -37,7 +37,6 @@ __all__ = [
     "DramConfig",
     "EnergyConfig",
     "MacSkipConfig",
-    "MaskConfig",
     "PiumaConfig",
     "SatConfig",
     "SparseConfig",
@@ -231,11 +230,9 @@ ArrayConfig = SystolicConfig | SatConfig
 """The machines that run networks of dense shape layer by layer."""
 SparseConfig = SpgemmConfig | PiumaConfig | SpgemmDataflowConfig
 """The machines that run sparse products."""
-StreamConfig = DeltaConfig
-"""The machines that run streams of frames."""
-MaskConfig = MacSkipConfig
-"""The machines that skip multiplies by zero, by a layer's masks."""
-Accelerator = ArrayConfig | SparseConfig | StreamConfig | MaskConfig
+StreamConfig = DeltaConfig | MacSkipConfig
+"""The machines that run frames or other real inputs, because their cycles depend on the zeros."""
+Accelerator = ArrayConfig | SparseConfig | StreamConfig
 _ADAPTER: TypeAdapter[Accelerator] = TypeAdapter(
     Annotated[Accelerator, Field(discriminator="kind")]
 )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hwsim.config import DeltaConfig
+from hwsim.config import MacSkipConfig, StreamConfig
 from hwsim.delta_result import DeltaResult
 from hwsim.errors import UserError
 
@@ -15,7 +15,7 @@ __all__ = ["simulate_stream"]
 
 def simulate_stream(
     workload: Any,
-    config: DeltaConfig,
+    config: StreamConfig,
     *,
     source: str | Path | None = None,
     seed: int = 0,
@@ -24,9 +24,10 @@ def simulate_stream(
     """Run a network over a stream of real frames.
 
     Args:
-        workload: a name of `hwsim.workloads_stream.STREAMS`.
-        config: a machine that skips in time.
-        source: the stream; None is the workload's own example.
+        workload: a name of `hwsim.workloads_stream.STREAMS` for a machine that skips in time; a
+            file that `hwsim.workloads_mask` reads for one that skips zeros.
+        config: the machine.
+        source: the stream or input; None is the workload's own example.
         seed: kept in the summary.
         progress: told (layers done, in all).
 
@@ -34,6 +35,14 @@ def simulate_stream(
         UserError: an unknown workload, a stream that cannot be used, or a network that does not
             fit the machine.
     """
+    if isinstance(config, MacSkipConfig):
+        from hwsim.engine_mac_skip import simulate_masked
+        from hwsim.workloads_mask import load_masked
+
+        masked = load_masked(workload, source)
+        return simulate_masked(
+            masked.name, masked.inputs, config, seed=seed, notes=masked.notes, progress=progress
+        )
     if not isinstance(workload, str):
         kind = type(workload).__name__
         raise UserError(f"a stream's workload must be a name, but got a {kind}")
