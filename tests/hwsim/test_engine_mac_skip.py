@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace as replace_fields
 from math import ceil
 
 import numpy as np
+import onnx
 import pytest
 from networks import find
+from onnx import TensorProto, helper, numpy_helper
 
 from hwsim.api import simulate
 from hwsim.config import load_config, replace
@@ -16,6 +19,7 @@ from hwsim.config_mac_skip import MacSkipConfig
 from hwsim.dataflows.mac_skip import effectual_macs
 from hwsim.engine_mac_skip import layer_cost, run_masked, simulate_masked
 from hwsim.errors import UserError
+from hwsim.models.forward import forward
 from hwsim.models.masks import MaskedLayer
 from hwsim.models.network_masks import network_masks
 from hwsim.models.onnx_import import load_onnx
@@ -158,35 +162,76 @@ def test_squeezenet_runs_whole(engine, squeezenet):
         assert 1.24 <= summary["speedup"] <= 1.55  # published range, on other networks
 
 
-def test_onnx_network_on_a_real_input(tmp_path):
-    """The masks of a trained network: every multiply of its products that is not by zero."""
-    path = find("ocr_classify")
+def small_network(path):
+    """Convolutions with groups, stride and padding, one of them 1 x 1, and a matrix product."""
     rng = np.random.default_rng(0)
-    network = load_onnx(path, batch=2)
-    shape = network.shapes[network.inputs[0]]
-    x = rng.standard_normal(shape).astype(np.float32)
-    np.save(tmp_path / "x.npy", x)
-    inputs = load_masked(path, tmp_path / "x.npy").inputs
-    assert len(inputs) == 2
-    from hwsim.models.forward import forward
+    weights = {
+        "w1": rng.standard_normal((8, 3, 3, 3)),
+        "w2": rng.standard_normal((12, 4, 1, 1)) * (rng.random((12, 4, 1, 1)) < 0.5),
+        "w3": rng.standard_normal((12 * 9, 5)),
+    }
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["a"], "one", strides=[2, 2], pads=[1, 0, 0, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "w2"], ["c"], "two", group=2),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["e"]),
+        helper.make_node("MatMul", ["e", "w3"], ["y"], "three"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3, 6, 6])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 5])],
+        [numpy_helper.from_array(v.astype(np.float32), k) for k, v in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
 
+
+def test_onnx_network_on_a_real_input(tmp_path):
+    """The masks of a network: every multiply of its products that is not by zero."""
+    path = small_network(tmp_path / "small.onnx")
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 6)).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
     counted = 0
 
     def hook(node, a, b, z):
         nonlocal counted
         counted += effectual_macs(a, b.T)
 
-    forward(network, {network.inputs[0]: x}, hook=hook)
+    forward(load_onnx(path, batch=2), {"x": x}, hook=hook)
+    inputs = load_masked(path, tmp_path / "x.npy").inputs
+    assert [len(layers) for layers in inputs] == [3, 3]
     found = sum(
         effectual_macs(*each.operands(group))
         for layers in inputs
         for each in layers
         for group in range(each.groups)
     )
-    assert found == counted
-    result = simulate(str(path), "sparten", source=tmp_path / "x.npy")
-    assert result.summary["macs_effective"] == counted
-    assert result.frames == 2
+    assert found == counted > 0
+    for engine in ENGINES:
+        result = simulate(str(path), engine, source=tmp_path / "x.npy")
+        assert result.summary["macs_effective"] == counted
+        assert result.frames == 2
+
+
+def test_networks_without_masks(tmp_path):
+    network = load_onnx(small_network(tmp_path / "small.onnx"))
+    odd = replace_fields(
+        network,
+        nodes=tuple(
+            replace_fields(node, attrs=dict(node.attrs) | {"dilations": [2, 2]})
+            if node.name == "one"
+            else node
+            for node in network.nodes[:1]
+        ),
+    )
+    with pytest.raises(ValueError, match=r"one: dilation must be 1, but got \(2, 2\)"):
+        network_masks(odd, {"x": np.zeros((1, 3, 6, 6), np.float32)})
+    nothing = replace_fields(network, nodes=())
+    with pytest.raises(ValueError, match="no convolution or product with constant weights"):
+        network_masks(nothing, {"x": np.zeros((1, 3, 6, 6), np.float32)})
 
 
 def test_matrix_products_have_masks():
