@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 
 from hwsim.dataflows.delta_rnn import network_cycles
 from hwsim.dataflows.mac_skip import effectual_macs
-from hwsim.delta_published import EDGEDRNN_RTL, EYERISS_LAYERS
+from hwsim.delta_published import EDGEDRNN_HEADLINE, EDGEDRNN_RTL, EYERISS_LAYERS
 from hwsim.errors import UserError
 
-__all__ = ["STEPS", "edgedrnn_rows", "eyeriss_rows", "plain_step"]
+__all__ = ["STEPS", "edgedrnn_rows", "eyeriss_rows", "headline_row", "plain_step"]
 
 STEPS = 100
 """Steps a configuration; the measured non-zeros a step have one decimal, so their sum is whole."""
@@ -46,8 +46,8 @@ def edgedrnn_rows() -> list[dict[str, Any]]:
     """
     rows = []
     for seed, given in enumerate(EDGEDRNN_RTL):
-        inputs, hidden, count = given["inputs"], given["hidden"], given["layers"]
-        shapes = [(inputs, hidden), *[(hidden, hidden)] * (count - 1)]
+        hidden, count = given["hidden"], given["layers"]
+        shapes = _shapes(given)
         masks = _scattered(shapes, round(given["nnz"] * STEPS), seed)
         law = network_cycles((x, h, mask) for (x, h), mask in zip(shapes, masks, strict=True))
         plain = [
@@ -75,6 +75,24 @@ def edgedrnn_rows() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def headline_row() -> dict[str, Any]:
+    """EdgeDRNN's published latency and throughput beside the law's, at as many non-zeros a step.
+
+    `effective_gops` counts two operations for every multiply-accumulate of the dense network.
+    """
+    given = EDGEDRNN_HEADLINE
+    shapes = _shapes(given)
+    masks = _scattered(shapes, given["nnz"] * STEPS, len(EDGEDRNN_RTL))
+    law = network_cycles((x, h, mask) for (x, h), mask in zip(shapes, masks, strict=True))
+    seconds = float(law.mean()) / given["clock_hz"]
+    macs = sum(3 * h * (x + h) for x, h in shapes)
+    return given | {
+        "cycles": int(law.sum()) / STEPS,
+        "latency_us": 1e6 * seconds,
+        "effective_gops": 2e-9 * macs / seconds,
+    }
 
 
 def eyeriss_rows(folder: Path | None = None) -> list[dict[str, Any]]:
@@ -136,6 +154,12 @@ def plain_step(layers: list[tuple[int, int, Mask]]) -> int:
             ends.append(free)
         total += free + 5 * hidden // 8
     return total + 15 * len(layers) - 1
+
+
+def _shapes(given: dict[str, Any]) -> list[tuple[int, int]]:
+    """(inputs, hidden) of each layer."""
+    hidden = given["hidden"]
+    return [(given["inputs"], hidden), *[(hidden, hidden)] * (given["layers"] - 1)]
 
 
 def _scattered(shapes: list[tuple[int, int]], count: int, seed: int) -> list[Mask]:

@@ -17,12 +17,11 @@ from typing import Any
 
 from hwsim.config import dump_config, load_config
 from hwsim.config_delta import DeltaConfig
-from hwsim.delta_oracles import edgedrnn_rows, eyeriss_rows
+from hwsim.delta_oracles import edgedrnn_rows, eyeriss_rows, headline_row
 from hwsim.delta_published import (
     DAL_DENSITIES,
     DAL_OPERATIONS,
     DAL_SOURCE,
-    EDGEDRNN_HEADLINE,
     EDGEDRNN_SOURCE,
     EYERISS_SOURCE,
     SPEECH_SOURCE,
@@ -88,6 +87,7 @@ class DeltaStudy:
         return {
             "headline": "delta",
             "edgedrnn": list(self.edgedrnn),
+            "edgedrnn_headline": headline_row(),
             "eyeriss_v2": list(self.eyeriss),
             "nsnet2": [run.row for run in self.speech],
             "dal": self.dal,
@@ -97,7 +97,6 @@ class DeltaStudy:
                 "break_even": self.break_even,
             },
             "published": {
-                "edgedrnn": EDGEDRNN_HEADLINE,
                 "edgedrnn_rtl": EDGEDRNN_SOURCE,
                 "eyeriss_v2": EYERISS_SOURCE,
                 "speech": {str(theta): row for theta, row in SPEECH_TABLE.items()},
@@ -152,6 +151,12 @@ class DeltaStudy:
             f"{r['oracle']:9.1f} {r['rtl']:9.1f} ({r['difference']:+.2%})"
             for r in self.edgedrnn
         ]
+        head = headline_row()
+        words.append(
+            f"  {head['nnz']} of {head['items']} non-zeros: {head['latency_us']:.0f} us and "
+            f"{head['effective_gops']:.1f} GOp/s; published about "
+            f"{head['published_latency_us']:.0f} us and {head['published_effective_gops']} GOp/s"
+        )
         words.append("Eyeriss v2 PE, cycles a layer: from masks, oracle, published")
         words += [
             f"  {r['layer']} {r['masks']:6} {r['cycles']:9,} {r['oracle']:9,} {r['published']:9,} "

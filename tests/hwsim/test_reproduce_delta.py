@@ -13,7 +13,7 @@ from networks import find
 from hwsim import reproduce_delta as study_module
 from hwsim.config import load_config
 from hwsim.dataflows.delta_rnn import step_cycles
-from hwsim.delta_oracles import STEPS, edgedrnn_rows, eyeriss_rows, plain_step
+from hwsim.delta_oracles import STEPS, edgedrnn_rows, eyeriss_rows, headline_row, plain_step
 from hwsim.delta_published import DAL_LAYERS, EDGEDRNN_RTL, EYERISS_LAYERS, SPEECH_TABLE
 from hwsim.errors import UserError
 from hwsim.reproduce import reproduce
@@ -49,6 +49,16 @@ def test_edgedrnn_s_steps_differ_but_are_the_same_every_time(edgedrnn):
     assert edgedrnn_rows() == edgedrnn
     assert all(row["steps"] == STEPS for row in edgedrnn)
     assert len({row["cycles"] for row in edgedrnn}) == len(EDGEDRNN_RTL)
+
+
+def test_edgedrnn_s_headline():
+    """535 us were derived for 228 of 2,344 non-zeros; operations are two a multiply-accumulate."""
+    row = headline_row()
+    assert row["latency_us"] == pytest.approx(535, rel=0.005)
+    assert row["latency_us"] == row["cycles"] / 125
+    operations = 2 * 3 * 768 * row["items"]
+    assert row["effective_gops"] == pytest.approx(1e-3 * operations / row["latency_us"])
+    assert row["effective_gops"] == pytest.approx(row["published_effective_gops"], rel=0.01)
 
 
 def test_the_plain_algorithm_by_hand():
