@@ -146,9 +146,11 @@ def plot_threads(result: Drawable, axes: Axes | None = None) -> Axes:
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("share of cycles in which a thread has work")
     axes.set_ylabel("threads")
-    axes.set_title(f"{_title(result)}: threads")
     axes.legend(fontsize=8)
-    if beside is not None:
+    if beside is None:
+        axes.set_title(f"{_title(result)}: threads")
+    else:
+        figure.suptitle(f"{_title(result)}: what threads did")
         order = np.argsort(-active, kind="stable")
         order = order[np.linspace(0, len(order) - 1, min(len(order), 2000)).astype(int)]
         colours = iter(_COLOURS)
@@ -162,7 +164,6 @@ def plot_threads(result: Drawable, axes: Axes | None = None) -> Axes:
         beside.yaxis.set_major_formatter(PercentFormatter(1.0))
         beside.set_xlabel("threads, the busiest first")
         beside.set_ylabel("cycles")
-        beside.set_title("what threads did")
         beside.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return axes
 
