@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from hwsim.dataflows import piuma_hash as hashing
 from hwsim.dataflows import piuma_machine as machine
+from hwsim.dataflows import piuma_products as products
+from hwsim.dataflows.spgemm_counts import multiply
 from hwsim.models.formats import CANONICAL_NAN_BITS
 from hwsim.models.sparse import Csr, index_dtype
 from hwsim.models.spgemm import row_multiplies
@@ -183,7 +185,7 @@ def run_kernel(a: Csr, b: Csr, kernel: str, die: Die, costs: Mapping[str, int]) 
     bounds = np.minimum(row_multiplies(a, b), b.shape[1])
     if kernel == "hash":
         return _run_hash(a, b, bounds, die, costs)
-    raise ValueError(f"no {kernel}")
+    return _run_outer(a, b, die, costs) if kernel == "outer" else _run_inner(a, b, die, costs)
 
 
 def cut_windows(bounds: NDArray[np.int64], die: Die) -> Windows:
@@ -273,6 +275,136 @@ def _run_hash(
     data = np.empty(len(indices), z_val.dtype)
     _gather(z_key, z_val, windows.begins, windows.places, sizes, bits, indptr, indices, data)
     return state.finish(_sorted(shape, indptr, indices, data, a.data.dtype), count)
+
+
+def _run_outer(a: Csr, b: Csr, die: Die, costs: Mapping[str, int]) -> MachineRun:
+    z = multiply(a, b)
+    state = _State(a, b, die)
+    lengths = b.row_lengths[a.indices]
+    total = int(lengths.sum())
+    state.place("t_index", 8 * a.shape[0])
+    state.place("t_value", total * (4 + state.value_bytes))
+    state.place("z", z.nnz * (4 + state.value_bytes))
+    order = np.argsort(a.indices, kind="stable")  # A by columns
+    places = np.r_[0, np.cumsum(lengths)].astype(np.int64)
+    tokens = _merge_tokens(
+        a.indptr, a.indices, b.indptr, b.indices, places, z.indptr, die.merge_products,
+        die.line_bytes, 4 + state.value_bytes, die.workers, die.cache_bytes,
+    )  # fmt: skip
+    state.cycles = int(
+        products.outer(
+            state.par, np.array([costs[name] for name in hashing.COSTS], np.int64), state.th,
+            state.ring, state.banks, state.chan, state.links, state.routes, state.places,
+            state.cache, state.wheel, state.queue, state.cnt, state.moved, state.totals,
+            state.spans, state.last, a.rows[order], a.indices[order].astype(np.int64),
+            places[:-1][order], b.indptr, *np.ascontiguousarray(tokens.T), _NEVER,
+        )
+    )  # fmt: skip
+    return state.finish(z, 0)
+
+
+def _run_inner(a: Csr, b: Csr, die: Die, costs: Mapping[str, int]) -> MachineRun:
+    z = multiply(a, b)
+    state = _State(a, b, die)
+    k, n = b.shape
+    state.place("z", z.nnz * (4 + state.value_bytes))
+    columns = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(b.indices, minlength=n), out=columns[1:])
+    width = die.inner_columns
+    edges = columns[np.minimum(np.arange(0, n + width, width), n)]
+    largest = int(np.diff(edges).max(initial=0)) * state.get("coordinate_bytes")
+    state.cycles = int(
+        products.inner(
+            state.par, np.array([costs[name] for name in hashing.COSTS], np.int64), state.th,
+            state.ring, state.banks, state.chan, state.links, state.routes, state.places,
+            state.cache, state.wheel, state.queue, state.cnt, state.moved, state.totals,
+            state.spans, state.last, np.zeros(len(state.ring), np.int64), a.indptr, a.indices,
+            b.indptr, b.indices, columns, width, np.zeros(k + 1, np.int64),
+            np.zeros(k + 1, np.int64), np.zeros((k, 2), np.int64), np.full(n, -1, np.int64),
+            2 * largest <= die.cache_bytes, _NEVER,
+        )
+    )  # fmt: skip
+    return state.finish(z, 0)
+
+
+def _merge_tokens(
+    a_ptr: NDArray[Any], a_idx: NDArray[Any], b_ptr: NDArray[Any], b_idx: NDArray[Any],
+    places: NDArray[np.int64], z_ptr: NDArray[np.int64], limit: int, line: int, size: int,
+    workers: int, cache: int,
+) -> NDArray[np.int64]:  # fmt: skip
+    """int64[tokens, 8]: products, segments, halving steps, place of the first product, stride,
+    entries, place of the first entry, cached or not. Rows of more than `limit` products are cut
+    into ranges of columns at equal shares of their products."""
+    counts = np.diff(places[a_ptr])
+    room = int((counts // limit + 1).sum() * 2 + len(counts))
+    tokens = np.empty((room, 8), np.int64)
+    count = _fill_tokens(
+        a_ptr, a_idx, b_ptr, b_idx, places, z_ptr, limit, line, size, workers, cache, tokens
+    )
+    return tokens[:count]
+
+
+@njit(cache=True)
+def _fill_tokens(
+    a_ptr, a_idx, b_ptr, b_idx, places, z_ptr, limit, line, size, workers, cache, tokens
+):  # pragma: no cover - compiled
+    count = 0
+    for row in range(len(a_ptr) - 1):
+        first = places[a_ptr[row]]
+        products_of = places[a_ptr[row + 1]] - first
+        if products_of == 0:
+            continue
+        segments = 0
+        for e in range(a_ptr[row], a_ptr[row + 1]):
+            segments += places[e + 1] > places[e]
+        if products_of <= limit:
+            held = min(segments * line, products_of * size) * workers
+            tokens[count, 0] = products_of
+            tokens[count, 1] = segments
+            tokens[count, 2] = 0
+            tokens[count, 3] = first
+            tokens[count, 4] = 1
+            tokens[count, 5] = z_ptr[row + 1] - z_ptr[row]
+            tokens[count, 6] = z_ptr[row]
+            tokens[count, 7] = held <= cache
+            count += 1
+            continue
+        columns = np.empty(products_of, np.int64)
+        at = 0
+        for e in range(a_ptr[row], a_ptr[row + 1]):
+            for p in range(b_ptr[a_idx[e]], b_ptr[a_idx[e] + 1]):
+                columns[at] = b_idx[p]
+                at += 1
+        columns.sort()
+        steps = 1
+        while (1 << steps) * segments < products_of:
+            steps += 1
+        ranges = -(-products_of // limit)
+        share = -(-products_of // ranges)
+        begin = 0
+        done = z_ptr[row]
+        index = 0
+        while begin < products_of:
+            stop = min(begin + share, products_of)
+            while stop < products_of and columns[stop] == columns[stop - 1]:
+                stop += 1
+            entries = 1
+            for p in range(begin + 1, stop):
+                entries += columns[p] != columns[p - 1]
+            long = (stop - begin) * size >= segments * line
+            tokens[count, 0] = stop - begin
+            tokens[count, 1] = segments
+            tokens[count, 2] = steps
+            tokens[count, 3] = first + (begin if long else index)
+            tokens[count, 4] = 1 if long else ranges
+            tokens[count, 5] = entries
+            tokens[count, 6] = done
+            tokens[count, 7] = long and segments * line * workers <= cache
+            count += 1
+            done += entries
+            begin = stop
+            index += 1
+    return count
 
 
 class _State:
