@@ -297,10 +297,11 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
     Keys: `accuracy_baseline`, `accuracy_spatial`, `accuracy_dal` (shares), `rate_spatial`,
     `rate_dal`, `density_ratio` (non-zeros into all layers, spatial over DAL), `hidden_ratio` (the
-    input left out), `mac_ratio`, `seeds`. None where a method has no such run yet.
+    input left out), `mac_ratio`, `operations_skipped` (share of dense MACs: `baseline`, `spatial`,
+    `dal`), `density` (of the same three, by layer), `seeds`, `task`. None where a method has no such run yet.
     """
     base = {r["seed"]: r["rows"]["relu"]["accuracy"] for r in results if r["method"] == "relu"}
-    chosen: dict[str, list[dict[str, Any]]] = {}
+    chosen = {"relu": [r for r in results if r["method"] == "relu"]}
     for method in ("l1", "dal"):
         runs = [r for r in results if r["method"] == method and r["seed"] in base]
         for rate in sorted({r["rate"] for r in runs}):
@@ -308,7 +309,7 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             loss = statistics.mean(base[r["seed"]] - r["rows"][method]["accuracy"] for r in same)
             if 100 * loss <= TARGET_POINTS:
                 chosen[method] = same
-    if len(chosen) < 2:
+    if len(chosen) < 3:
         return None
     seeds = sorted({r["seed"] for r in chosen["l1"]} & {r["seed"] for r in chosen["dal"]})
 
@@ -318,8 +319,14 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
             row[key] if key == "accuracy" else sum(row[key][start:]) for row in rows
         )
 
+    def by_layer(method: str) -> list[float]:
+        rows = [r["rows"][method]["density"] for r in chosen[method] if r["seed"] in seeds]
+        return [statistics.mean(layer) for layer in zip(*rows, strict=True)]
+
+    names = {"baseline": "relu", "spatial": "l1", "dal": "dal"}
+    dense = sum(results[0]["macs_dense"])
     return {
-        "accuracy_baseline": statistics.mean(base[s] for s in seeds),
+        "accuracy_baseline": mean("relu", "accuracy"),
         "accuracy_spatial": mean("l1", "accuracy"),
         "accuracy_dal": mean("dal", "accuracy"),
         "rate_spatial": chosen["l1"][0]["rate"],
@@ -327,6 +334,8 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         "density_ratio": mean("l1", "nonzeros") / mean("dal", "nonzeros"),
         "hidden_ratio": mean("l1", "nonzeros", 1) / mean("dal", "nonzeros", 1),
         "mac_ratio": mean("l1", "macs") / mean("dal", "macs"),
+        "operations_skipped": {key: 1 - mean(m, "macs") / dense for key, m in names.items()},
+        "density": {key: by_layer(m) for key, m in names.items()},
         "seeds": seeds,
         "task": results[0]["title"],
     }

@@ -84,6 +84,9 @@ def test_the_headline_takes_the_highest_rates_within_the_points(script):
     assert found["density_ratio"] == pytest.approx(1600 / 400)
     assert found["hidden_ratio"] == pytest.approx(600 / 200)
     assert found["mac_ratio"] == pytest.approx(4)
+    skipped = {"baseline": -1.0, "spatial": -0.6, "dal": 0.6}  # 20,000, 16,000, 4,000 of 10,000
+    assert found["operations_skipped"] == pytest.approx(skipped)
+    assert found["density"]["dal"] == pytest.approx([0.2, 0.1, 0.06, 0.04])
     assert script.headline([r for r in RESULTS if r["method"] != "l1"]) is None
 
 
