@@ -14,12 +14,20 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from hwsim.delta_published import DAL_DENSITIES, DAL_LAYERS
 from hwsim.figures import render
 
 if TYPE_CHECKING:
     from hwsim.reproduce_delta import DeltaStudy
 
-__all__ = ["plot_break_even", "plot_oracles", "plot_speech", "plot_state", "study_figures"]
+__all__ = [
+    "plot_break_even",
+    "plot_densities",
+    "plot_oracles",
+    "plot_speech",
+    "plot_state",
+    "study_figures",
+]
 
 _COLOURS = ("#3b6ea5", "#d1495b", "#66a182", "#edae49", "#8d6a9f", "#2e4057")
 _PLACES = {"chip": ("on chip", "-"), "dram": ("in DRAM", "--")}
@@ -32,6 +40,7 @@ def study_figures(study: DeltaStudy) -> dict[str, bytes]:
         "oracles": plot_oracles(study)[0].figure,
         "state_cost": plot_state(study)[0].figure,
         "break_even": plot_break_even(study).figure,
+        "densities": plot_densities(study)[0].figure,
     }
     if study.speech:
         figures["speech"] = plot_speech(study)[0].figure
@@ -100,6 +109,29 @@ def plot_speech(study: DeltaStudy) -> list[Axes]:
     for axes in (above, below):
         axes.grid(True, alpha=0.3)
     return [above, below]
+
+
+def plot_densities(study: DeltaStudy) -> list[Axes]:
+    """Share of non-zeros by layer: published, and of our study where it is recorded by layer."""
+    ours = study.dal.get("density", {})
+    figure = Figure(figsize=(9.5 if ours else 5.5, 3.6), layout="constrained")
+    grid = list(figure.subplots(1, 1 + bool(ours), squeeze=False, sharey=True)[0])
+    published = {row["model"]: [row[layer] for layer in DAL_LAYERS] for row in DAL_DENSITIES}
+    sets = [(grid[0], published, DAL_LAYERS, "ResNet-50 on UCF101, arXiv 2107.07305")]
+    if ours:
+        sets.append((grid[1], ours, study.dal["stages"], "ours: another task, a small CNN"))
+    for axes, models, layers, title in sets:
+        for i, (model, colour) in enumerate(zip(models, _COLOURS, strict=False)):
+            places = [p + 0.27 * (i - 1) for p in range(len(layers))]
+            axes.bar(places, models[model], 0.25, color=colour, label=model)
+        axes.set_xticks(range(len(layers)), layers, fontsize=8)
+        axes.set_title(title, fontsize=9)
+        axes.grid(True, axis="y", alpha=0.3)
+        axes.set_axisbelow(True)
+        axes.legend(fontsize=8)
+    grid[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+    grid[0].set_ylabel("non-zeros into the layer")
+    return grid
 
 
 def plot_state(study: DeltaStudy) -> list[Axes]:

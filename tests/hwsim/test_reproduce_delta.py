@@ -17,6 +17,7 @@ from hwsim.delta_oracles import STEPS, edgedrnn_rows, eyeriss_rows, headline_row
 from hwsim.delta_published import DAL_LAYERS, EDGEDRNN_RTL, EYERISS_LAYERS, SPEECH_TABLE
 from hwsim.errors import UserError
 from hwsim.reproduce import reproduce
+from hwsim.reproduce_delta_figures import plot_densities
 from hwsim.state_cost import cnn_clip
 
 
@@ -155,7 +156,7 @@ def test_keys_files_and_lines(quick, tmp_path):
     assert {r["workload"] for r in summary["state_cost"]["rows"]} == {"nsnet2", "delta_cnn"}
     folder = tmp_path / "out"
     tables = {"edgedrnn", "eyeriss_v2", "nsnet2", "state_cost", "break_even"}
-    figures = {"oracles", "speech", "state_cost", "break_even"}
+    figures = {"oracles", "speech", "state_cost", "break_even", "densities"}
     names = {path.name for path in folder.iterdir()}
     assert names >= {f"{t}.csv" for t in tables} | {f"{f}.png" for f in figures} | {
         "config.yaml", "summary.json",
@@ -206,6 +207,26 @@ def test_without_its_record_the_study_is_left_out(quick, monkeypatch):
     study = reproduce("delta")
     assert study.summary["dal"] == {}
     assert any("study of delta activations is left out" in note for note in study.notes)
+
+
+def test_the_recorded_study_stands_beside_the_published_one(quick, monkeypatch):
+    record = {
+        "task": "made up", "density_ratio": 4.25, "accuracy_baseline": 0.9,
+        "accuracy_spatial": 0.88, "accuracy_dal": 0.87, "stages": ["input", "conv1"],
+        "density": {"baseline": [1.0, 0.5], "spatial": [1.0, 0.25], "dal": [0.25, 0.1]},
+        "operations_skipped": {"baseline": 0.25, "spatial": 0.5, "dal": 0.875},
+    }  # fmt: skip
+    monkeypatch.setattr(study_module, "study_summary", lambda: record)
+    monkeypatch.setattr(study_module, "find_nsnet2", lambda: (_ for _ in ()).throw(ValueError()))
+    study = reproduce("delta")
+    assert study.summary["dal"] == record
+    lines = study.lines()
+    assert "  ours      dal      0.870 87.5%" in lines
+    assert "  published temporal 0.673 93.1%" in lines
+    assert any("4.25" in line and "made up" in line for line in lines)
+    left, right = plot_densities(study)
+    assert [p.get_height() for p in right.containers[2]] == [0.25, 0.1]
+    assert left.containers[2][0].get_height() == 0.1558
 
 
 def test_bad_folders_are_one_sentence(quick, tmp_path):
