@@ -190,7 +190,16 @@ def run(job: Job, train: ClipSet, test: ClipSet, title: str, out: Path) -> dict[
 
     from hwsim.models.dal_export import export, integer_stages, widen
     from hwsim.models.dal_torch import Quantiser, delta_network
-    from hwsim.models.dal_train import Recipe, fit, measure, measure_integers, pixels, small_cnn
+    from hwsim.models.dal_train import (
+        Recipe,
+        dense_macs,
+        fit,
+        measure,
+        measure_integers,
+        measure_untrained,
+        pixels,
+        small_cnn,
+    )
 
     side = train.frames.shape[-1]
     base = delta_network(small_cnn(side), (1, side, side), method="relu")
@@ -218,68 +227,16 @@ def run(job: Job, train: ClipSet, test: ClipSet, title: str, out: Path) -> dict[
         rows["dal, 8-bit integers"] = measure_integers(network, test, stages)
         torch.save(network.state_dict(), out / job.file.replace(".json", "-8bit.pt"))
     if job.method == "relu":
-        rows |= untrained(network, sample, test)
-    dense = [int(v) for v in measure_dense(network, side)]
+        rows |= measure_untrained(network, sample, test)
     return {
         **asdict(job),
         "title": title,
         "speed": float(test.speed.mean()),
         "seconds": seconds,
         "torch": torch.__version__,
-        "macs_dense": dense,
+        "macs_dense": dense_macs(network, (1, side, side)),
         "rows": {name: asdict(row) for name, row in rows.items()},
     }
-
-
-def measure_dense(network: Any, side: int) -> list[int]:
-    """Products of a frame without a zero, a layer."""
-    import torch
-
-    full = [torch.ones_like(x) for x in network.stages(torch.ones(1, 1, 1, side, side))[:-1]]
-    return [network.layer(i).macs(x) for i, x in enumerate(full)]
-
-
-def untrained(network: Any, sample: Any, test: ClipSet) -> dict[str, Any]:
-    """What the baseline gives without training for sparsity: spatial rules, and its deltas."""
-    import torch
-
-    from hwsim.models.dal_torch import Quantiser, delta_network
-    from hwsim.models.dal_train import measure, small_cnn
-    from hwsim.models.nm import NMPattern
-    from hwsim.models.spatial_sparsity import (
-        above_threshold,
-        cats_threshold,
-        nm_activations,
-        top_k,
-    )
-
-    with torch.no_grad():
-        inside = [x.numpy() for x in network.stages(sample)[:-1]]
-    limits = [cats_threshold(x, 0.7) for x in inside]
-
-    def largest(i: int, x: np.ndarray) -> np.ndarray:
-        flat = x.reshape(*x.shape[:2], -1)
-        return top_k(flat, round(0.3 * flat.shape[-1])).reshape(x.shape)
-
-    rules = {
-        "relu, CATS at 70 %": lambda i, x: above_threshold(x, limits[i]) if i else x,
-        "relu, 30 % largest": lambda i, x: largest(i, x) if i else x,
-        "relu, 2:8 channels": lambda i, x: nm_activations(x, NMPattern(2, 8), 2) if i else x,
-    }
-    rows = {
-        name: measure(network, test, temporal=False, transform=rule) for name, rule in rules.items()
-    }
-    side = test.frames.shape[-1]
-    coded = delta_network(small_cnn(side), (1, side, side), method="dal")
-    coded.load_state_dict(network.state_dict(), strict=False)
-    coded.entry = Quantiser((1, side, side), "layer", 1 / 255)
-    with torch.no_grad():
-        for i in range(len(coded.layers) - 1):
-            q = coded.layer(i).quantiser
-            assert q is not None
-            q.threshold.fill_(float(inside[i + 1].max()) / 255)
-    rows["relu, deltas of 8-bit codes"] = measure(coded, test, temporal=True)
-    return rows
 
 
 def gather(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
@@ -298,7 +255,8 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     Keys: `accuracy_baseline`, `accuracy_spatial`, `accuracy_dal` (shares), `rate_spatial`,
     `rate_dal`, `density_ratio` (non-zeros into all layers, spatial over DAL), `hidden_ratio` (the
     input left out), `mac_ratio`, `operations_skipped` (share of dense MACs: `baseline`, `spatial`,
-    `dal`), `density` (of the same three, by layer), `seeds`, `task`. None where a method has no such run yet.
+    `dal`), `density` (of the same three, by layer), `seeds`, `task`.
+    None where a method has no such run yet.
     """
     base = {r["seed"]: r["rows"]["relu"]["accuracy"] for r in results if r["method"] == "relu"}
     chosen = {"relu": [r for r in results if r["method"] == "relu"]}

@@ -16,10 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hwsim.models.dal_torch import DeltaNet, deltas
+from hwsim.models.dal_torch import DeltaNet, Quantiser, delta_network, deltas
 from hwsim.models.moving_images import ClipSet
+from hwsim.models.nm import NMPattern
+from hwsim.models.spatial_sparsity import above_threshold, cats_threshold, nm_activations, top_k
 
-__all__ = ["Measured", "Recipe", "fit", "measure", "measure_integers", "pixels", "small_cnn"]
+__all__ = [
+    "Measured",
+    "Recipe",
+    "dense_macs",
+    "fit",
+    "measure",
+    "measure_integers",
+    "measure_untrained",
+    "pixels",
+    "small_cnn",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,6 +196,56 @@ def measure_integers(
         right = stages[-1][at : at + batch].argmax(2) == data.labels[at : at + batch, None]
         parts.append(_counts(network, inside, right, True))
     return _mean(parts, len(data.labels), data.frames.shape[1])
+
+
+def measure_untrained(network: DeltaNet, sample: Tensor, data: ClipSet) -> dict[str, Measured]:
+    """What a trained ReLU network gives without training for sparsity.
+
+    Spatial rules on what enters the hidden layers (`spatial_sparsity.py`): CATS thresholds that
+    zero 70 % of the sample, the largest 30 % of a layer, 2 kept of 8 neighbouring channels. And
+    deltas of its activations in unsigned 8-bit codes whose range is the sample's.
+
+    Args:
+        network: `small_cnn` as a network of method `relu`.
+        sample: input [clips, steps, 1, side, side] for calibration.
+        data: clips to measure.
+    """
+    with torch.no_grad():
+        inside = [x.numpy() for x in network.stages(sample)[:-1]]
+    limits = [cats_threshold(x, 0.7) for x in inside]
+
+    def largest(x: NDArray) -> NDArray:
+        flat = x.reshape(*x.shape[:2], -1)
+        return top_k(flat, round(0.3 * flat.shape[-1])).reshape(x.shape)
+
+    rules: dict[str, Callable[[int, NDArray], NDArray]] = {
+        "relu, CATS at 70 %": lambda i, x: above_threshold(x, limits[i]) if i else x,
+        "relu, 30 % largest": lambda i, x: largest(x) if i else x,
+        "relu, 2:8 channels": lambda i, x: nm_activations(x, NMPattern(2, 8), 2) if i else x,
+    }
+    rows = {
+        name: measure(network, data, temporal=False, transform=rule) for name, rule in rules.items()
+    }
+    side = data.frames.shape[-1]
+    coded = delta_network(small_cnn(side), (1, side, side), method="dal")
+    # the head's classes need not be ten
+    for ours, theirs in zip(coded.layers, network.layers, strict=True):
+        ours.product, ours.bias = theirs.product, theirs.bias
+    coded.entry = Quantiser((1, side, side), "layer", 1 / 255)
+    with torch.no_grad():
+        for i in range(len(coded.layers) - 1):
+            q = coded.layer(i).quantiser
+            assert q is not None
+            q.threshold.fill_(float(inside[i + 1].max()) / 255)
+    rows["relu, deltas of 8-bit codes"] = measure(coded, data, temporal=True)
+    return rows
+
+
+def dense_macs(network: DeltaNet, shape: tuple[int, ...]) -> list[int]:
+    """Multiply-accumulates of a frame without a zero, a layer; borders exact."""
+    with torch.no_grad():
+        stages = network.stages(torch.ones(1, 1, *shape))[:-1]
+    return [network.layer(i).macs(torch.ones_like(x)) for i, x in enumerate(stages)]
 
 
 Counts = tuple[int, NDArray, NDArray, NDArray, list[int]]
