@@ -18,6 +18,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Any, Literal
 
 import numpy as np
@@ -239,6 +240,8 @@ def _row(
 ) -> dict[str, Any]:
     """Means a frame; gains are a dense machine's cost over this one's.
 
+    Of `state_bytes`, `reference_bytes` are references, the rest sums and a GRU's state.
+
     `bandwidth_erased` is in DRAM bytes a cycle: with less, moving the state makes a frame as long
     as the same engine's with nothing skipped. Layer engines move it while they work, the GRU engine
     before and after.
@@ -257,6 +260,7 @@ def _row(
         if not cause.startswith("weights.")
     )
     serial = (cycles - sum(r.parts.get("state", 0) for r in runs) / frames) * (varied == "theta")
+    references = sum(run.items_in for run in runs) // frames * config.activation_bits / 8
     state = sum(run.energy_parts_pj["state"] for run in runs) + state_bytes * config.energy.dram_pj
     return {
         "workload": workload,
@@ -267,6 +271,7 @@ def _row(
         "share": sum(run.macs_effective for run in runs) / frames / macs,
         "density": sum(r.nonzero_in for r in runs) / sum(r.items_in for r in runs),
         "state_bytes": sum(run.state_bytes for run in runs),
+        "reference_bytes": ceil(references),
         "dram_bytes": sum(r.dram_read_bytes + r.dram_write_bytes for r in runs) / frames,
         "dram_state_bytes": state_bytes / frames,
         "energy_uj": 1e-6 * energy,

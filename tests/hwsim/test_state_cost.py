@@ -71,6 +71,7 @@ def test_cnn_by_hand(cnn):
     products = 9 * (outputs[0] + outputs[1] * 8 + outputs[2] * 16)
     for row in cnn:
         assert row["state_bytes"] == 3 * sum(outputs) + sum(inputs)
+        assert row["reference_bytes"] == sum(inputs)
         assert 0 < row["share"] < 1
         if row["state"] == "dram":
             least, most = 3 * sum(outputs) + sum(inputs), 2 * row["state_bytes"]
@@ -88,6 +89,7 @@ def test_gru_by_hand(gru):
     e = load_config("edgedrnn").energy
     for row in gru:
         assert row["state_bytes"] == 32 * 2 + 4 * 16 * 3 + 16 * 2
+        assert row["reference_bytes"] == 32 * 2
         weight = e.weight_pj + (e.dram_pj if row["weights"] == "dram" else 0)
         ideal = 1e-6 * 32 * 48 * (e.mac_pj + weight)
         assert row["energy_gain_ideal"] * row["energy_uj"] == pytest.approx(ideal)
