@@ -33,14 +33,14 @@ from hwsim.models.moving_images import ClipSet, moving_clips
 BEGIN, END = "<!-- study begin -->", "<!-- study end -->"
 STAGES = ("input", "conv1", "conv2", "conv3")
 TARGET_RATIO, TARGET_POINTS = 3.0, 5.0  # issue: non-zeros of L1 over DAL, points of accuracy
-# Not given by the paper for this task: chosen by short runs on other clips so that the highest
+# Not given by the paper for this task: chosen by short trial runs with seed 1 so that the highest
 # rate of each method costs a few points, and so that three seeds take minutes of one core.
 L1_RATES = (1e-2, 5e-2)
-DAL_RATES = (1e-2, 3e-2)
+DAL_RATES = (2e-2, 3e-2)
 TRAIN_CLIPS, TRAIN_STEPS, TEST_CLIPS, TEST_STEPS = 3000, 6, 480, 16
 TRAIN_SHARE = 0.7  # of every video's frames; the rest is the background of the test clips
 BASE = {"epochs": 15, "frames": 1, "batch": 16, "rate": 4e-3}
-TUNE = {"epochs": 5, "batch": 16, "rate": 2e-3}
+TUNE = {"epochs": 12, "batch": 16, "rate": 2e-3}
 STEP = 0.25  # first step of a quantiser over its signal's root mean square
 VIDEO_PIXELS = 60_000  # a frame is halved until it has fewer, so that motion is 0 to 2 pixels
 
@@ -82,7 +82,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.weights is not None:
             keep_weights(options.out, options.weights)
         if options.summary is not None:
-            found = chosen_headline(options.out)
+            found = headline(read(options.out))
+            if found is None:
+                raise ValueError(f"{options.out} must hold runs of relu, l1 and dal near enough")
             write_text(options.summary / "delta_study.json", json.dumps(found, indent=1) + "\n")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -239,6 +241,18 @@ def run(job: Job, train: ClipSet, test: ClipSet, title: str, out: Path) -> dict[
     }
 
 
+def read(out: Path) -> list[dict[str, Any]]:
+    """Finished runs.
+
+    Raises:
+        ValueError: there is none.
+    """
+    results = [json.loads(path.read_text("utf-8")) for path in sorted(out.glob("*-seed*.json"))]
+    if not results:
+        raise ValueError(f"{out} must hold at least one finished run, but there is none")
+    return results
+
+
 def gather(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Rows of one name over the seeds, a name with its rate."""
     found: dict[str, list[dict[str, Any]]] = {}
@@ -247,6 +261,19 @@ def gather(results: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]
             label = name if r["method"] == "relu" else f"{name}, rate {r['rate']:g}"
             found.setdefault(label, []).append({**row, "seed": r["seed"], "name": name})
     return found
+
+
+def sparsest(results: Sequence[dict[str, Any]], method: str) -> list[dict[str, Any]]:
+    """The runs of a method at its highest rate that loses at most TARGET_POINTS on average against
+    the baselines of the same seeds; empty where there is none."""
+    base = {r["seed"]: r["rows"]["relu"]["accuracy"] for r in results if r["method"] == "relu"}
+    runs = [r for r in results if r["method"] == method and r["seed"] in base]
+    for rate in sorted({r["rate"] for r in runs}, reverse=True):
+        same = [r for r in runs if r["rate"] == rate]
+        loss = statistics.mean(base[r["seed"]] - r["rows"][method]["accuracy"] for r in same)
+        if 100 * loss <= TARGET_POINTS:
+            return same
+    return []
 
 
 def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -258,16 +285,8 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     `dal`), `density` (of the same three, by layer), `seeds`, `task`.
     None where a method has no such run yet.
     """
-    base = {r["seed"]: r["rows"]["relu"]["accuracy"] for r in results if r["method"] == "relu"}
-    chosen = {"relu": [r for r in results if r["method"] == "relu"]}
-    for method in ("l1", "dal"):
-        runs = [r for r in results if r["method"] == method and r["seed"] in base]
-        for rate in sorted({r["rate"] for r in runs}):
-            same = [r for r in runs if r["rate"] == rate]
-            loss = statistics.mean(base[r["seed"]] - r["rows"][method]["accuracy"] for r in same)
-            if 100 * loss <= TARGET_POINTS:
-                chosen[method] = same
-    if len(chosen) < 3:
+    chosen = {method: sparsest(results, method) for method in ("relu", "l1", "dal")}
+    if not all(chosen.values()):
         return None
     seeds = sorted({r["seed"] for r in chosen["l1"]} & {r["seed"] for r in chosen["dal"]})
 
@@ -305,9 +324,7 @@ def report(out: Path, docs: Path | None) -> None:
     Raises:
         ValueError: no finished run.
     """
-    results = [json.loads(path.read_text("utf-8")) for path in sorted(out.glob("*-seed*.json"))]
-    if not results:
-        raise ValueError(f"{out} must hold at least one finished run, but there is none")
+    results = read(out)
     text = section(results)
     print(text)
     data, images = (docs / "data", docs / "images") if docs else (out, out)
@@ -427,23 +444,12 @@ def plot(results: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def chosen_headline(out: Path) -> dict[str, Any]:
-    """`headline` of the folder's runs.
+def keep_weights(out: Path, folder: Path) -> None:
+    """The first seed's sparsest DAL network within the points, in integers.
 
     Raises:
-        ValueError: there is none yet.
+        ValueError: there is none.
     """
-    found = headline([json.loads(p.read_text("utf-8")) for p in sorted(out.glob("*-seed*.json"))])
-    if found is None:
-        raise ValueError(
-            f"{out} must hold runs of relu, l1 and dal within {TARGET_POINTS:g} points, "
-            "but some are missing"
-        )
-    return found
-
-
-def keep_weights(out: Path, folder: Path) -> None:
-    """The first seed's DAL network at the headline's rate, in integers."""
     import torch
 
     from hwsim.models.dal_export import export
@@ -451,8 +457,10 @@ def keep_weights(out: Path, folder: Path) -> None:
     from hwsim.models.dal_train import small_cnn
     from hwsim.models.delta_cnn import pack
 
-    found = chosen_headline(out)
-    job = Job(method="dal", rate=found["rate_dal"], seed=found["seeds"][0])
+    found = sparsest(read(out), "dal")
+    if not found:
+        raise ValueError(f"{out} must hold a run of dal within {TARGET_POINTS:g} points of relu")
+    job = Job(method="dal", rate=found[0]["rate"], seed=min(r["seed"] for r in found))
     network = delta_network(small_cnn(), (1, 32, 32))
     network.entry = Quantiser((1, 32, 32), "layer")
     network.load_state_dict(torch.load(out / job.file.replace(".json", "-8bit.pt")))
