@@ -6,6 +6,7 @@ A chain's codes and a GRU's states come from `layers` and `gru`, which the level
 from __future__ import annotations
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -39,6 +40,9 @@ STALLS = DeltaGaps(
     start=[1, 0],
     memory=[MemoryGaps(request=[0, 0, 2], latency=4, response=[1, 0, 0])],
 )
+
+
+built = functools.cache(delta_build)  # the Verilog takes a second, even of a cached build
 
 
 def output(filters, shift=2, *, relu=True, pool=1, bias=None, multiplier=1):
@@ -174,13 +178,13 @@ class TestRtl(TestGolden):
 
     def layers(self, encoder, layers, frames, gaps=None):
         case = layer_case(LAYER, encoder, layers, frames, gaps)
-        got = run_delta(delta_build(LAYER), [case])[0]
+        got = run_delta(built(LAYER), [case])[0]
         assert difference(case, got) is None
         return codes_of(got["o"]["words"], LAYER, len(frames), len(layers[-1].weight))
 
     def gru(self, weights, theta, x, gaps=None):
         case = gru_case(GRU, weights, theta, x, gaps)
-        got = run_delta(delta_build(GRU), [case])[0]
+        got = run_delta(built(GRU), [case])[0]
         assert difference(case, got) is None
         return codes_of(got["o"]["words"], GRU, len(x), GRU.lanes).reshape(len(x), -1)
 
@@ -198,7 +202,7 @@ class TestRtl(TestGolden):
             dataclasses.replace(case, expected=case.expected[:-1]),
             case,
         ]
-        got = run_delta(delta_build(LAYER), mixed)
+        got = run_delta(built(LAYER), mixed)
         found = [difference(c, g) for c, g in zip(mixed, got, strict=True)]
         assert "expected in cycle" in found[0]
         assert "expected 0x" in found[1]
@@ -281,7 +285,7 @@ class TestOracle:
         x = moving(rng, steps, (inputs,), 0.5) - 128
         start = DeltaGaps(x=[20] + [0] * (steps * inputs))
         case = gru_case(GRU, weights, 10, x, start)
-        got = run_delta(delta_build(GRU), [case])[0]
+        got = run_delta(built(GRU), [case])[0]
         assert difference(case, got) is None
         layer = DeltaGru(weights, GRU, 10)
         want = [
