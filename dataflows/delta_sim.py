@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numba import njit
@@ -136,7 +136,6 @@ class DeltaTimeline:
     walk: Ints
     waits: Ints
     blocked: Ints
-    memory: Sequence[MemoryGaps] = field(default=(), repr=False)
 
     @property
     def cycles(self) -> int:
@@ -245,7 +244,6 @@ def _simulate(
     s = np.zeros((engines, _REGISTERS), np.int64)
     ring = 8 + sizes[:, 2].max()
     asked_at = np.zeros((engines, ring), np.int64)
-    # events of each frame, to know which closes it
     can = np.zeros(engines, np.bool_)
     fire = np.zeros(engines, np.bool_)
     last_beat = np.zeros(engines, np.bool_)
