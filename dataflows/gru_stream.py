@@ -9,7 +9,8 @@ et al., arXiv 1912.12193):
 
 `fixed_stream` is the machine: the integers of `hwsim.models.delta_gru`, bit for bit. `float_stream`
 has Q8.8 codes for x and h where they are compared and float64 for weights, sums and the state: what
-skipping does to a trained network's output without the error of the weights' format.
+skipping does to a trained network's output without the error of the weights' format. `lstm_stream`
+is the same of an LSTM, whose four gates share one sum each: i, f, g, o.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from hwsim.models.delta_gru import GATE_FRACTION, GruWeights, sigmoid_table, tanh_table
 from hwsim.models.delta_shape import DeltaShape
 
-__all__ = ["CODE_ONE", "codes", "fixed_stream", "float_stream"]
+__all__ = ["CODE_ONE", "codes", "fixed_stream", "float_stream", "lstm_stream"]
 
 CODE_ONE = 256
 """Codes of 1.0: Q8.8."""
@@ -127,6 +128,45 @@ def float_stream(
     return states, nonzero
 
 
+def lstm_stream(
+    x: ArrayLike, w: ArrayLike, r: ArrayLike, bias: ArrayLike, theta: int
+) -> tuple[Floats, NDArray[np.bool_]]:
+    """States and non-zero items of an LSTM's stream, from states and references of zero.
+
+    Args:
+        x: float[T, X], inputs.
+        w: float[4 H, X], gates i, f, g, o.
+        r: float[4 H, H].
+        bias: float[4 H], of both products.
+        theta: threshold in codes, 1/256.
+
+    Returns:
+        float64[T, H], and bool[T, X + H]: x first, then h.
+
+    Raises:
+        ValueError: shapes that do not fit, or Theta is negative.
+    """
+    if theta < 0:
+        raise ValueError(f"theta must not be negative, but got {theta}")
+    inputs = codes(x)
+    columns = np.concatenate([np.asarray(w, np.float64), np.asarray(r, np.float64)], axis=1).T
+    sums = np.array(bias, np.float64)
+    hidden = np.shape(r)[1]
+    if (
+        inputs.ndim != 2
+        or columns.shape != (inputs.shape[1] + hidden, 4 * hidden)
+        or sums.shape != (4 * hidden,)
+    ):
+        raise ValueError(
+            "w, r, bias must be [4 H, X], [4 H, H], [4 H] for x [T, X], but got "
+            f"{np.shape(w)}, {np.shape(r)}, {sums.shape} for {inputs.shape}"
+        )
+    states = np.empty((len(inputs), hidden), np.float64)
+    nonzero = np.zeros((len(inputs), len(columns)), np.bool_)
+    _lstm(inputs, np.ascontiguousarray(columns), sums, theta, states, nonzero)
+    return states, nonzero
+
+
 @njit(cache=True)
 def _float(
     x: NDArray[np.int64],
@@ -166,6 +206,43 @@ def _float(
             h[j] = (1.0 - z) * c + z * h[j]
             states[t, j] = h[j]
             rounded = np.floor(h[j] * CODE_ONE + 0.5)
+            code[j] = min(max(rounded, -_CODE_LIMIT), _CODE_LIMIT - 1)
+
+
+@njit(cache=True)
+def _lstm(
+    x: NDArray[np.int64],
+    columns: Floats,
+    sums: Floats,
+    theta: int,
+    states: Floats,
+    nonzero: NDArray[np.bool_],
+) -> None:  # pragma: no cover - compiled
+    """Fills `states` and `nonzero`; the sums begin as the biases and are used up."""
+    steps, width = x.shape
+    hidden = sums.shape[0] // 4
+    reference = np.zeros(width + hidden, np.int64)
+    cell = np.zeros(hidden, np.float64)
+    code = np.zeros(hidden, np.int64)
+    for t in range(steps):
+        for p in range(width + hidden):
+            value = x[t, p] if p < width else code[p - width]
+            delta = value - reference[p]
+            if delta == 0 or abs(delta) < theta:
+                continue
+            reference[p] = value
+            nonzero[t, p] = True
+            step = delta / CODE_ONE
+            for j in range(4 * hidden):
+                sums[j] += step * columns[p, j]
+        for j in range(hidden):
+            i = 1.0 / (1.0 + np.exp(-sums[j]))
+            f = 1.0 / (1.0 + np.exp(-sums[hidden + j]))
+            o = 1.0 / (1.0 + np.exp(-sums[3 * hidden + j]))
+            cell[j] = f * cell[j] + i * np.tanh(sums[2 * hidden + j])
+            h = o * np.tanh(cell[j])
+            states[t, j] = h
+            rounded = np.floor(h * CODE_ONE + 0.5)
             code[j] = min(max(rounded, -_CODE_LIMIT), _CODE_LIMIT - 1)
 
 

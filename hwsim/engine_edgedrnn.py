@@ -10,7 +10,7 @@ A frame's cycles of a layer are attributed so that they sum:
     columns      the lanes add weight columns, non-zeros times 3H / lanes
     stall_dram   what a column takes longer because DRAM is narrower than the lanes
     scan         the lanes wait for the encoder's scan, the rest of the layer's law
-    activation   5 H / lanes, the gate functions
+    activation   5 H / lanes, the gate functions (of an LSTM too: not given, chosen equal)
     pipeline     15 a layer, less one a network
     weight_start the first weight's way from DRAM, beyond one cycle
     state        references, sums and the state to and from DRAM, if they live there
@@ -29,12 +29,13 @@ from numpy.typing import NDArray
 
 from hwsim.config_delta import DeltaConfig
 from hwsim.dataflows.delta_rnn import layer_cycles_many
-from hwsim.dataflows.gru_stream import codes, fixed_stream, float_stream
+from hwsim.dataflows.gru_stream import codes, fixed_stream, float_stream, lstm_stream
 from hwsim.delta_result import DeltaResult
 from hwsim.delta_run import DeltaRun
 from hwsim.errors import UserError
 from hwsim.models.delta_gru import GruWeights
 from hwsim.models.nsnet2 import Gru
+from hwsim.models.silero import Lstm
 from hwsim.workloads_stream import GruStream, load_stream
 
 __all__ = ["Arithmetic", "LayerStream", "gru_layers", "gru_run", "simulate_stream", "snr_db"]
@@ -42,6 +43,7 @@ __all__ = ["Arithmetic", "LayerStream", "gru_layers", "gru_run", "simulate_strea
 Arithmetic = Literal["fixed", "float"]
 Floats = NDArray[np.float64]
 _GATES = 3
+_LSTM_GATES = 4
 _SUMS = 4  # a unit's sums: z, r, the input's and the state's part of the candidate
 
 
@@ -54,6 +56,7 @@ class LayerStream:
         nonzero: bool[T, X + H], items that were computed on.
         states: float64[T, H].
         saturations: additions that left the accumulator's range.
+        gates: rows of a weight column a unit, 3, or 4 of an LSTM.
     """
 
     inputs: int
@@ -61,6 +64,7 @@ class LayerStream:
     nonzero: NDArray[np.bool_]
     states: Floats
     saturations: int
+    gates: int = _GATES
 
 
 def simulate_stream(
@@ -105,7 +109,7 @@ def simulate_stream(
     dense = layers if theta == 0 else gru_layers(stream, config, 0, arithmetic)
     progress(total - 1, total)
     runs = tuple(
-        gru_run(f"gru{index}", layer, config, first=index == 0)
+        gru_run(_name(index, layer), layer, config, first=index == 0)
         for index, layer in enumerate(layers)
     )
     wanted = stream.output(stream.reference())
@@ -119,7 +123,7 @@ def simulate_stream(
         dense_cycles=_dense(layers, config),
         quality={
             "theta": theta,
-            "arithmetic": arithmetic,
+            "arithmetic": "float" if _has_lstm(stream) else arithmetic,
             "snr_db": snr_db(wanted, found),
             "snr_dense_db": snr_db(wanted, stream.output(dense[-1].states)),
             "saturations": sum(layer.saturations for layer in layers),
@@ -134,10 +138,18 @@ def simulate_stream(
 def gru_layers(
     stream: GruStream, config: DeltaConfig, theta: int, arithmetic: Arithmetic = "fixed"
 ) -> list[LayerStream]:
-    """Values and non-zero items of all GRU layers, one after the other."""
+    """Values and non-zero items of all recurrent layers, one after the other.
+
+    An LSTM is computed in float whatever `arithmetic` says: the engine has no unit for it.
+    """
     x: Floats = stream.inputs()
     layers = []
     for gru in stream.grus:
+        if isinstance(gru, Lstm):
+            states, nonzero = lstm_stream(x, gru.w, gru.r, gru.bias, theta)
+            layers.append(LayerStream(gru.inputs, gru.hidden, nonzero, states, 0, _LSTM_GATES))
+            x = states
+            continue
         if arithmetic == "float":
             states, nonzero = float_stream(x, gru.w, gru.r, gru.wb, gru.rb, theta)
             saturations = 0
@@ -159,11 +171,12 @@ def gru_run(layer: str, stream: LayerStream, config: DeltaConfig, *, first: bool
     x, hidden, lanes = stream.inputs, stream.hidden, config.lanes
     frames = len(stream.nonzero)
     events = stream.nonzero.sum(axis=1, dtype=np.int64)
-    column = _GATES * hidden // lanes
-    slow = _column_cycles(hidden, config)
+    gates = stream.gates
+    column = gates * hidden // lanes
+    slow = _column_cycles(stream, config)
     law = layer_cycles_many(x, hidden, stream.nonzero, lanes, config.fifo_depth, column_cycles=slow)
     moved = _traffic(stream, events, config)
-    state_cycles = _state_cycles(x, hidden, config)
+    state_cycles = _state_cycles(stream, config)
     start = _first_beat(config)
     pipeline = 14 if first else 15
     count = int(events.sum())
@@ -177,7 +190,7 @@ def gru_run(layer: str, stream: LayerStream, config: DeltaConfig, *, first: bool
         "weight_start": frames * start,
         "state": frames * state_cycles,
     }
-    macs = count * _GATES * hidden
+    macs = count * gates * hidden
     counters = {
         "delta.item": frames * (x + hidden),
         "delta.event": count,
@@ -188,21 +201,21 @@ def gru_run(layer: str, stream: LayerStream, config: DeltaConfig, *, first: bool
     }
     return DeltaRun(
         layer=layer,
-        op="gru",
+        op="lstm" if gates == _LSTM_GATES else "gru",
         m=frames,
-        n=_GATES * hidden,
+        n=gates * hidden,
         k=x + hidden,
         dataflow="edgedrnn",
         cycles=sum(parts.values()),
         parts=parts,
-        macs_dense=frames * _GATES * hidden * (x + hidden),
+        macs_dense=frames * gates * hidden * (x + hidden),
         macs_effective=macs,
         items_in=frames * (x + hidden),
         nonzero_in=count,
         frame_cycles=law + (pipeline + start + state_cycles),
         frame_nonzero=events,
         bytes_by_cause=moved,
-        state_bytes=_state_bytes(x, hidden, config),
+        state_bytes=_state_bytes(stream, config),
         counters=counters,
         energy_parts_pj=_energy(counters, stream, config),
     )
@@ -213,6 +226,14 @@ def snr_db(wanted: Floats, found: Floats) -> float | None:
     noise = float(((wanted - found) ** 2).sum())
     signal = float((wanted**2).sum())
     return 10 * float(np.log10(signal / noise)) if noise and signal else None
+
+
+def _name(index: int, layer: LayerStream) -> str:
+    return f"lstm{index}" if layer.gates == _LSTM_GATES else f"gru{index}"
+
+
+def _has_lstm(stream: GruStream) -> bool:
+    return any(isinstance(layer, Lstm) for layer in stream.grus)
 
 
 def _fixed(
@@ -253,19 +274,19 @@ def _bytes(elements: int, bits: int) -> int:
     return ceil(elements * bits / 8)
 
 
-def _column_cycles(hidden: int, config: DeltaConfig) -> int:
+def _column_cycles(stream: LayerStream, config: DeltaConfig) -> int:
     """Cycles of a weight column: the lanes', or DRAM's where that is slower."""
-    lanes = _GATES * hidden // config.lanes
+    lanes = stream.gates * stream.hidden // config.lanes
     if config.weight_memory == "chip" or config.dram.bytes_per_cycle is None:
         return lanes
-    beats = ceil(_column_bytes(hidden, config) / config.dram.bytes_per_cycle)
+    beats = ceil(_column_bytes(stream, config) / config.dram.bytes_per_cycle)
     return max(lanes, beats)
 
 
-def _column_bytes(hidden: int, config: DeltaConfig) -> int:
+def _column_bytes(stream: LayerStream, config: DeltaConfig) -> int:
     """Of a weight column in whole bursts."""
     burst = config.dram.burst_bytes
-    return ceil(_bytes(_GATES * hidden, config.weight_bits) / burst) * burst
+    return ceil(_bytes(stream.gates * stream.hidden, config.weight_bits) / burst) * burst
 
 
 def _first_beat(config: DeltaConfig) -> int:
@@ -273,27 +294,29 @@ def _first_beat(config: DeltaConfig) -> int:
     return max(0, config.dram.latency_cycles - 1) if config.weight_memory == "dram" else 0
 
 
-def _state_bytes(inputs: int, hidden: int, config: DeltaConfig) -> int:
-    """References of all items, sums and the state of all units."""
-    items = _bytes(inputs + hidden, config.activation_bits)
-    sums = _bytes(_SUMS * hidden, config.accumulator_bits)
-    return items + sums + _bytes(hidden, config.activation_bits)
+def _state_bytes(stream: LayerStream, config: DeltaConfig) -> int:
+    """References of all items, sums and the state of all units; an LSTM's cells are as wide as
+    sums."""
+    items = _bytes(stream.inputs + stream.hidden, config.activation_bits)
+    words = _SUMS + (stream.gates == _LSTM_GATES)
+    sums = _bytes(words * stream.hidden, config.accumulator_bits)
+    return items + sums + _bytes(stream.hidden, config.activation_bits)
 
 
-def _state_cycles(inputs: int, hidden: int, config: DeltaConfig) -> int:
+def _state_cycles(stream: LayerStream, config: DeltaConfig) -> int:
     """Cycles in which a frame's state comes from DRAM and goes back, not overlapped."""
     if config.state_memory == "chip" or config.dram.bytes_per_cycle is None:
         return 0
-    moved = ceil(_state_bytes(inputs, hidden, config) / config.dram.bytes_per_cycle)
+    moved = ceil(_state_bytes(stream, config) / config.dram.bytes_per_cycle)
     return 2 * (moved + config.dram.latency_cycles)
 
 
 def _traffic(stream: LayerStream, events: NDArray[np.int64], config: DeltaConfig) -> dict[str, int]:
     frames, moved = len(events), {}
     if config.weight_memory == "dram":
-        moved["weights.read"] = int(events.sum()) * _column_bytes(stream.hidden, config)
+        moved["weights.read"] = int(events.sum()) * _column_bytes(stream, config)
     if config.state_memory == "dram":
-        state = frames * _state_bytes(stream.inputs, stream.hidden, config)
+        state = frames * _state_bytes(stream, config)
         moved |= {"state.read": state, "state.write": state}
     return moved
 
@@ -305,7 +328,7 @@ def _energy(counters: dict[str, int], stream: LayerStream, config: DeltaConfig) 
     width, sums = config.activation_bits / 8, config.accumulator_bits / 8
     state = (items + events) * width + 2 * counters["delta.mac"] * sums
     state += counters["delta.gate"] * (_SUMS * sums + width)
-    weights = events * _bytes(_GATES * stream.hidden, config.weight_bits)
+    weights = events * _bytes(stream.gates * stream.hidden, config.weight_bits)
     return {
         "mac": counters["delta.mac"] * e.mac_pj,
         "weights": weights * e.weight_pj,
@@ -319,6 +342,6 @@ def _dense(layers: list[LayerStream], config: DeltaConfig) -> int:
     total = 0
     for index, layer in enumerate(layers):
         full: Any = np.ones((1, layer.nonzero.shape[1]), np.bool_)
-        one = LayerStream(layer.inputs, layer.hidden, full, layer.states[:1], 0)
+        one = LayerStream(layer.inputs, layer.hidden, full, layer.states[:1], 0, layer.gates)
         total += gru_run("dense", one, config, first=index == 0).cycles
     return total * len(layers[0].nonzero)

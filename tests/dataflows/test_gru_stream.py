@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hwsim.config import load_config
-from hwsim.dataflows.gru_stream import codes, fixed_stream, float_stream
+from hwsim.dataflows.gru_stream import codes, fixed_stream, float_stream, lstm_stream
 from hwsim.models.delta_gru import DeltaGru, GruWeights
 from hwsim.models.nsnet2 import Gru
+from hwsim.models.silero import Lstm
 
 
 def floats(rng, inputs, hidden, scale):
@@ -106,6 +107,35 @@ def test_float_at_theta_zero_is_the_dense_gru_of_rounded_inputs():
     assert np.abs(states - gru(x)).max() > 0
 
 
+@given(
+    inputs=st.integers(1, 12),
+    hidden=st.integers(1, 12),
+    theta=st.sampled_from((0, 8, 64)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_lstm_equals_whole_products(inputs, hidden, theta, seed):
+    rng = np.random.default_rng(seed)
+    w = rng.standard_normal((4 * hidden, inputs)) * 0.4
+    r = rng.standard_normal((4 * hidden, hidden)) * 0.4
+    bias = rng.standard_normal(4 * hidden) * 0.1
+    x = walk(rng, 10, inputs, 0.2)
+    states, nonzero = lstm_stream(x, w, r, bias, theta)
+    reference, h, c = np.zeros(inputs + hidden, np.int64), np.zeros(hidden), np.zeros(hidden)
+    for t, row in enumerate(x):
+        delta = np.concatenate([codes(row), codes(h)]) - reference
+        delta[np.abs(delta) < theta] = 0
+        reference += delta
+        sums = w @ (reference[:inputs] / 256) + r @ (reference[inputs:] / 256) + bias
+        i, f, g, o = sums.reshape(4, hidden)
+        c = c / (1 + np.exp(-f)) + np.tanh(g) / (1 + np.exp(-i))
+        h = np.tanh(c) / (1 + np.exp(-o))
+        assert np.abs(states[t] - h).max() < 1e-9
+        assert (nonzero[t] == (delta != 0)).all()
+    if theta == 0:
+        dense = Lstm(w, r, bias)(x)
+        assert np.abs(states - dense).max() < 20 / 256  # rounding of x and h to 1/256
+
+
 def test_codes_round_half_up_and_saturate():
     assert codes([0.5 / 256, -0.5 / 256, 1.0, 1e9, -1e9]).tolist() == [1, 0, 256, 32767, -32768]
     assert codes([3.0], fraction=2, bits=4).tolist() == [7]
@@ -123,3 +153,8 @@ def test_bad_input():
         float_stream(np.zeros((2, 3)), gru.w, gru.r, gru.wb, gru.rb, -1)
     with pytest.raises(ValueError, match="but got"):
         float_stream(np.zeros((2, 4)), gru.w, gru.r, gru.wb, gru.rb, 0)
+    w, r = np.zeros((8, 3)), np.zeros((8, 2))
+    with pytest.raises(ValueError, match="theta must not be negative, but got -2"):
+        lstm_stream(np.zeros((2, 3)), w, r, np.zeros(8), -2)
+    with pytest.raises(ValueError, match="w, r, bias must be"):
+        lstm_stream(np.zeros((2, 3)), w, r, np.zeros(7), 0)

@@ -12,7 +12,7 @@ import pytest
 from networks import find
 
 from hwsim.config import load_config
-from hwsim.dataflows.delta_rnn import dense_cycles, step_cycles
+from hwsim.dataflows.delta_rnn import dense_cycles, layer_cycles_many, step_cycles
 from hwsim.delta_run import latency
 from hwsim.engine_edgedrnn import LayerStream, gru_layers, gru_run, simulate_stream, snr_db
 from hwsim.errors import UserError
@@ -94,6 +94,25 @@ def test_speech_table():
         assert 1 - np.mean([x.nonzero.mean() for x in layers]) == pytest.approx(sparsity, abs=0.006)
         if theta == 64:
             assert np.percentile(each, 95) == pytest.approx(66268, rel=0.005)
+
+
+def test_silero_vad():
+    """An LSTM: EdgeDRNN's law with columns of four gates, values in float."""
+    find("silero_vad")
+    config = load_config("edgedrnn", ["theta=32"])
+    result = simulate_stream("silero_vad", config)
+    summary = result.summary
+    assert (summary["frames"], summary["arithmetic"]) == (221, "float")
+    assert 0.70 < summary["sparsity"] < 0.76
+    assert 27 < summary["snr_db"] < 31 < summary["snr_dense_db"]
+    (layer,) = gru_layers(load_stream("silero_vad"), config, 32)
+    wanted = layer_cycles_many(128, 128, layer.nonzero, column_cycles=4 * 128 // 8) + 14
+    assert result.frame_cycles.tolist() == wanted.tolist()
+    assert summary["macs_effective"] == 4 * 128 * int(layer.nonzero.sum())
+    assert result.rows[0]["op"] == "lstm"
+    assert summary["state_bytes"] == 256 * 2 + 5 * 128 * 3 + 128 * 2
+    with pytest.raises(UserError, match="cannot read"):
+        simulate_stream("silero_vad", config, source="nothing.wav")
 
 
 def some_layer(inputs=24, hidden=16, frames=30):
@@ -211,7 +230,7 @@ def test_networks_that_do_not_fit(overrides, message):
 def test_bad_configuration_and_workload():
     with pytest.raises(UserError, match=r"theta: .*greater than or equal to 0, but got -1"):
         load_config("edgedrnn", ["theta=-1"])
-    with pytest.raises(UserError, match="workload 'nothing' is not one of nsnet2"):
+    with pytest.raises(UserError, match="workload 'nothing' is not one of nsnet2, silero_vad"):
         simulate_stream("nothing", load_config("edgedrnn"))
 
 
