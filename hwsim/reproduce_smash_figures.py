@@ -57,16 +57,17 @@ def plot_speedups(study: SmashStudy) -> Axes:
     axes = Figure(figsize=(9, 1.6 + 0.75 * len(rows))).add_subplot()
     kernels = [k for k in _COLOURS if k != "v3"]
     for i, kernel in enumerate(kernels):
-        places, values = [], []
+        places: list[float] = []
+        values: list[float] = []
         for place, row in enumerate(rows):
             if row[f"v3_over_{kernel}"] is not None:
                 places.append(place + 0.2 * (i - 1.5))
                 values.append(row[f"v3_over_{kernel}"])
         if values:
             axes.barh(places, values, 0.19, color=_COLOURS[kernel], label=f"over {kernel}")
-        for place, value in zip(places, values, strict=True):
+        for at, value in zip(places, values, strict=True):
             axes.annotate(
-                f"{value:.2f}", (value, place), textcoords="offset points", xytext=(3, 0),
+                f"{value:.2f}", (value, at), textcoords="offset points", xytext=(3, 0),
                 va="center", fontsize=7,
             )  # fmt: skip
     axes.axvline(1.0, color="black", lw=0.8)

@@ -264,16 +264,16 @@ def _stacked(result: Drawable, prefix: str, unit: str, axes: Axes | None) -> Axe
         axes = axes or Figure(figsize=(9, max(3.5, min(1.2 + 0.19 * len(rows), 16)))).add_subplot()
         left = np.zeros(len(rows))
         for index, name in enumerate(names):
-            values = np.array([row[name] for row in rows], float)
+            widths = np.array([row[name] for row in rows], float)
             axes.barh(
                 range(len(rows)),
-                values,
+                widths,
                 left=left,
                 height=0.8,
                 color=_COLOURS[index % len(_COLOURS)],
                 label=_words(name.removeprefix(prefix)),
             )
-            left += values
+            left += widths
         step = -(-len(rows) // _LABEL_ROWS) or 1
         places = range(0, len(rows), step)
         axes.set_yticks(list(places), [rows[p]["layer"][-34:] for p in places], fontsize=7)
@@ -307,7 +307,9 @@ def _buckets(rows: Sequence[dict[str, Any]]) -> tuple[Any, Any, dict[str, Any]]:
             table[name] = np.add.reduceat(values * lengths, starts) / length
         else:
             table[name] = np.add.reduceat(values, starts)
-    edges = np.r_[[rows[i]["begin"] for i in starts], rows[-1]["begin"] + rows[-1]["length"]]
+    edges = np.r_[
+        [rows[i]["begin"] for i in starts.tolist()], rows[-1]["begin"] + rows[-1]["length"]
+    ]
     return edges.astype(float), length, table
 
 
