@@ -44,9 +44,12 @@ class Recipe:
         batch: clips a step; a last, shorter batch is left out.
         rate: of Adam, falling to 0 as a cosine.
         sparsity: factor of the method's sparsity loss.
+        step_rate: of Adam for the quantisers' steps, over `rate`.
+        freeze: share of the training after which the steps of quantisers stand still and only
+            weights learn: the flipped gradient never stops pushing the steps up by itself.
 
     Raises:
-        ValueError: a count below 1 or a negative or infinite rate.
+        ValueError: a count below 1, a negative or infinite rate or a share outside 0..1.
     """
 
     epochs: int
@@ -54,6 +57,8 @@ class Recipe:
     batch: int = 16
     rate: float = 4e-3
     sparsity: float = 0.0
+    step_rate: float = 1.0
+    freeze: float = 1.0
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.frames, self.batch) < 1:
@@ -61,11 +66,14 @@ class Recipe:
                 "epochs, frames and batch must be at least 1, but got "
                 f"{self.epochs}, {self.frames} and {self.batch}"
             )
-        if not (0 <= self.rate < math.inf and 0 <= self.sparsity < math.inf):
+        rates = (self.rate, self.sparsity, self.step_rate)
+        if not all(0 <= rate < math.inf for rate in rates):
             raise ValueError(
-                f"rate and sparsity must be finite and not negative, but got {self.rate} "
-                f"and {self.sparsity}"
+                "rate, sparsity and step_rate must be finite and not negative, but got "
+                f"{self.rate}, {self.sparsity} and {self.step_rate}"
             )
+        if not 0 <= self.freeze <= 1:
+            raise ValueError(f"freeze must be 0..1, but got {self.freeze}")
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def pixels(frames: NDArray[np.uint8]) -> Tensor:
 
 
 def fit(network: DeltaNet, data: ClipSet, recipe: Recipe, *, seed: int) -> float:
-    """Train in place; the CPU seconds it took. Thresholds learn at the weights' rate.
+    """Train in place; the CPU seconds it took.
 
     Raises:
         ValueError: clips shorter than `frames`, fewer than a batch, or a loss that is not finite.
@@ -124,14 +132,26 @@ def fit(network: DeltaNet, data: ClipSet, recipe: Recipe, *, seed: int) -> float
         )
     started = time.process_time()
     rng = np.random.default_rng(seed)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.rate)
+    named = list(network.named_parameters())
+    steps_of = [p for name, p in named if "threshold" in name]
+    optimizer = torch.optim.Adam(
+        [
+            {"params": [p for name, p in named if "threshold" not in name], "share": 1.0},
+            {"params": steps_of, "share": recipe.step_rate},
+        ],
+        lr=recipe.rate,
+    )
     each = count // recipe.batch
     for epoch in range(recipe.epochs):
         order = rng.permutation(count)
         for at in range(each):
             done = (epoch * each + at) / (each * recipe.epochs)
+            if done >= recipe.freeze:
+                for step in steps_of:
+                    step.requires_grad_(False)
             for group in optimizer.param_groups:
-                group["lr"] = recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
+                rate = recipe.rate * 0.5 * (1 + math.cos(math.pi * done))
+                group["lr"] = rate * group["share"]
             pick = order[at * recipe.batch : (at + 1) * recipe.batch]
             first = int(rng.integers(steps - recipe.frames + 1))
             x = pixels(data.frames[pick, first : first + recipe.frames])
@@ -140,7 +160,7 @@ def fit(network: DeltaNet, data: ClipSet, recipe: Recipe, *, seed: int) -> float
             loss = nn.functional.cross_entropy(stages[-1].flatten(0, 1), y)
             if recipe.sparsity:
                 loss = loss + network.sparsity_loss(stages, recipe.sparsity)
-            optimizer.zero_grad()
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
         if not math.isfinite(loss.item()):
@@ -148,6 +168,7 @@ def fit(network: DeltaNet, data: ClipSet, recipe: Recipe, *, seed: int) -> float
                 f"the loss must stay finite, but got {loss.item()} in epoch {epoch}; lower the "
                 f"rate {recipe.rate}"
             )
+    network.requires_grad_(True)
     return time.process_time() - started
 
 

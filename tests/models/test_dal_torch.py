@@ -271,7 +271,7 @@ def test_modules_without_a_delta_version_are_told(module):
         (lambda: export(delta_network(plain(), (2, 8, 8), method="relu")), "but got 'relu'"),
         (lambda: export(delta_network(plain(), (2, 8, 8))), "one step, but got 2"),
         (lambda: Recipe(epochs=0), "at least 1, but got 0, 1 and 16"),
-        (lambda: Recipe(epochs=1, sparsity=-1.0), "but got 0.004 and -1.0"),
+        (lambda: Recipe(epochs=1, sparsity=-1.0), "but got 0.004, -1.0 and 1.0"),
         (lambda: fit(delta_network(small_cnn(16), (1, 16, 16)), clips(2, 4),
                      Recipe(epochs=1, frames=3), seed=0), "but got 3 and 16"),
     ],
