@@ -22,11 +22,14 @@ threads (and one DMA engine a core), `core` what the threads of a core share, `c
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from llvmlite import ir
 from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 __all__ = [
     "ATOMICS",
@@ -37,6 +40,8 @@ __all__ = [
     "RING",
     "SPANS",
     "WHEEL",
+    "Machine",
+    "Net",
     "access",
     "atomic",
     "close_buckets",
@@ -100,7 +105,7 @@ STATE, TIME, NEXT, CORE, PIPE, STEP, ADDRESS, CAUSE, ISSUED, WAIT = range(10)
 W_PIPELINE, W_DRAM, W_SCRATCHPAD, W_ATOMIC, W_REMOTE, W_DMA, W_BARRIER, W_IDLE = range(8)
 REGISTER = WAIT + 8
 """First register of the thread's program."""
-THREAD_COLUMNS = 40
+THREAD_COLUMNS = 48
 
 # Columns of `cnt`.
 COUNTS = (
@@ -127,7 +132,39 @@ BYTE_CAUSES = (
 
 # `queue`: running state of the wheel, the gauges and the timeline.
 (FILED, ENTRY_GAUGE, ENTRY_SINCE, ACTIVE_GAUGE, ACTIVE_SINCE, BUCKET, SHIFT, BOUNDARY, SPAN_COUNT,
- HEADS) = range(10)  # fmt: skip
+ DIE_ARRIVED, DIE_LAST, ROW_TOKENS, NEXT_WINDOW, LEFT, END, QUEUE_COLUMNS) = range(16)  # fmt: skip
+
+
+class Net(NamedTuple):
+    """What a packet needs: parameters, channels, links, routes, places, counts, bytes by cause."""
+
+    par: NDArray[np.int64]
+    chan: NDArray[np.int64]
+    links: NDArray[np.int64]
+    routes: NDArray[np.int64]
+    places: NDArray[np.int64]
+    cnt: NDArray[np.int64]
+    moved: NDArray[np.int64]
+
+
+class Machine(NamedTuple):
+    """All of the die: arrays that the programs work on, made by `hwsim.dataflows.piuma_state`."""
+
+    par: NDArray[np.int64]
+    cost: NDArray[np.int64]
+    th: NDArray[np.int64]
+    core: NDArray[np.int64]
+    ring: NDArray[np.int64]
+    banks: NDArray[np.int64]
+    cache: NDArray[np.int64]
+    wheel: NDArray[np.int64]
+    queue: NDArray[np.int64]
+    cnt: NDArray[np.int64]
+    totals: NDArray[np.int64]
+    spans: NDArray[np.int64]
+    last: NDArray[np.int64]
+    net: Net
+
 
 _INTERPRETED = bool(config.DISABLE_JIT)
 
@@ -257,11 +294,12 @@ def atomic(par, banks, cnt, core, word, now, cycles):  # pragma: no cover - comp
 
 
 @njit(cache=True, _nrt=False)
-def _travel(par, links, routes, cnt, source, target, first, size, at):  # pragma: no cover
+def _travel(net, source, target, first, size, at):  # pragma: no cover - compiled
     """A packet of `size` bytes besides its header leaves `source` at `at`; when it has arrived.
 
     Its head goes on one router each hop; every link is held for all of its beats.
     """
+    par, links, routes = net.par, net.links, net.routes
     size += par[HEADER_BYTES]
     beats = (size + par[LINK_BYTES] - 1) // par[LINK_BYTES]
     pair = source * par[ROUTERS] + target
@@ -271,14 +309,12 @@ def _travel(par, links, routes, cnt, source, target, first, size, at):  # pragma
         at = max(at, links[link])
         links[link] = at + beats
         at += par[HOP_CYCLES]
-    cnt[HOP_MOVED] += hops * size
+    net.cnt[HOP_MOVED] += hops * size
     return at + beats - 1
 
 
 @njit(cache=True, _nrt=False)
-def dram(
-    par, chan, links, routes, places, cnt, moved, core, address, size, read_cause, write_cause, now
-):  # pragma: no cover - compiled
+def dram(net, core, address, size, read_cause, write_cause, now):  # pragma: no cover - compiled
     """A DRAM access of core `core` at its event: request, channel, response; when it is done.
 
     Args:
@@ -287,13 +323,14 @@ def dram(
         read_cause, write_cause: of the bytes, -1 for none. A pure write is done when the channel
             has begun it: the caller posts it (`store`).
     """
+    par, chan, moved = net.par, net.chan, net.moved
     channel = (address >> par[INTERLEAVE_SHIFT]) % par[CHANNELS]
-    target = places[1, channel % par[CORES]]
-    source = places[0, core]
+    target = net.places[1, channel % par[CORES]]
+    source = net.places[0, core]
     bursts = (address % par[BURST] + size + par[BURST] - 1) // par[BURST]
     moves = bursts * par[BURST]
     out = size if write_cause >= 0 else 0
-    at = _travel(par, links, routes, cnt, source, target, 0, out, now)
+    at = _travel(net, source, target, 0, out, now)
     held = 0
     if read_cause >= 0:
         moved[read_cause] += moves
@@ -303,32 +340,28 @@ def dram(
         held += bursts
     begin = max(at * TICKS, chan[channel])
     chan[channel] = begin + held * par[BURST_TICKS]
-    cnt[DRAM_ACCESS] += 1
+    net.cnt[DRAM_ACCESS] += 1
     if read_cause < 0:
         return begin // TICKS
     done = (chan[channel] + TICKS - 1) // TICKS + par[DRAM_LATENCY]
-    return _travel(par, links, routes, cnt, target, source, par[LINKS], size, done)
+    return _travel(net, target, source, par[LINKS], size, done)
 
 
 @njit(cache=True, _nrt=False)
-def store(
-    par, chan, links, routes, places, cnt, moved, core, address, size, cause, now
-):  # pragma: no cover - compiled
+def store(net, core, address, size, cause, now):  # pragma: no cover - compiled
     """A posted store at its event; when the thread may go on."""
-    begin = dram(par, chan, links, routes, places, cnt, moved, core, address, size, -1, cause, now)
-    return max(now + par[STORE_CYCLES], begin - par[STORE_QUEUE])
+    begin = dram(net, core, address, size, -1, cause, now)
+    return max(now + net.par[STORE_CYCLES], begin - net.par[STORE_QUEUE])
 
 
 @njit(cache=True, _nrt=False)
-def remote_atomic(
-    par, banks, links, routes, places, cnt, core, target, word, now
-):  # pragma: no cover - compiled
+def remote_atomic(net, banks, core, target, word, now):  # pragma: no cover - compiled
     """A fetch-add in core `target`'s scratchpad at its event; when its result is back."""
-    cnt[REMOTE] += 1
-    there, here = places[0, target], places[0, core]
-    at = _travel(par, links, routes, cnt, here, there, 0, 8, now)
-    done = atomic(par, banks, cnt, target, word, at, par[ATOMIC_CYCLES])
-    return _travel(par, links, routes, cnt, there, here, par[LINKS], 8, done)
+    net.cnt[REMOTE] += 1
+    there, here = net.places[0, target], net.places[0, core]
+    at = _travel(net, here, there, 0, 8, now)
+    done = atomic(net.par, banks, net.cnt, target, word, at, net.par[ATOMIC_CYCLES])
+    return _travel(net, there, here, net.par[LINKS], 8, done)
 
 
 @njit(cache=True, _nrt=False)
@@ -346,16 +379,13 @@ def touch(par, cache, cnt, core, address, at):  # pragma: no cover - compiled
 
 
 @njit(cache=True, _nrt=False)
-def fill(
-    par, cache, chan, links, routes, places, cnt, moved, core, address, cause, now
-):  # pragma: no cover - compiled
+def fill(net, cache, core, address, cause, now):  # pragma: no cover - compiled
     """A miss at its event: the line comes from DRAM in place of the least recently used one."""
-    cnt[CACHE_MISS] += 1
+    par = net.par
+    net.cnt[CACHE_MISS] += 1
     line = address >> par[LINE_SHIFT]
     size = 1 << par[LINE_SHIFT]
-    done = dram(
-        par, chan, links, routes, places, cnt, moved, core, line * size, size, cause, -1, now
-    )
+    done = dram(net, core, line * size, size, cause, -1, now)
     ways = par[WAYS]
     row = core * par[SETS] + line % par[SETS]
     oldest = 0
