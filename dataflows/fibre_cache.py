@@ -124,7 +124,7 @@ def fibre_traffic(
     # Objects: rows 0 .. rows - 1, then lines of pointers. A row is read after its pointer.
     sequence = np.empty(2 * len(used), np.int64)
     holds = b_lengths > 0
-    before = np.cumsum(holds) - holds  # rows before each that hold an entry
+    before: NDArray[np.int64] = np.cumsum(holds) - holds  # rows before each that hold an entry
     sequence[0::2] = rows + before[used] // (line_bytes // pointer_bytes)
     sequence[1::2] = used
     pointer_lines = rows * pointer_bytes // line_bytes + 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, cast, get_args
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
@@ -233,6 +233,7 @@ SparseConfig = SpgemmConfig | PiumaConfig | SpgemmDataflowConfig
 StreamConfig = DeltaConfig | MacSkipConfig
 """The machines that run frames or other real inputs, because their cycles depend on the zeros."""
 Accelerator = ArrayConfig | SparseConfig | StreamConfig
+Machine = TypeVar("Machine", bound=Accelerator)
 _ADAPTER: TypeAdapter[Accelerator] = TypeAdapter(
     Annotated[Accelerator, Field(discriminator="kind")]
 )
@@ -281,8 +282,8 @@ def load_config(accelerator: str | Path, overrides: Iterable[str] = ()) -> Accel
     return _validate(data, source)
 
 
-def replace(config: Accelerator, changes: Mapping[str, Any]) -> Accelerator:
-    """A checked copy with the fields at dotted paths changed.
+def replace(config: Machine, changes: Mapping[str, Any]) -> Machine:
+    """A checked copy with the fields at dotted paths changed; `kind` cannot be.
 
     Raises:
         UserError: an unknown field or a value that breaks its rule.
@@ -290,7 +291,10 @@ def replace(config: Accelerator, changes: Mapping[str, Any]) -> Accelerator:
     data = config.model_dump()
     for path, value in changes.items():
         _set(data, path, value)
-    return _validate(data, config.name)
+    made = _validate(data, config.name)
+    if type(made) is not type(config):
+        raise UserError(f"kind: it cannot change from {config.kind} to {made.kind}")
+    return cast(Machine, made)
 
 
 def dump_config(config: Accelerator) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -364,7 +364,7 @@ class PiumaConfig(Frozen):
     def switches(self) -> Switches:
         """The mechanisms of the hash kernel, resolved; of `v3` for the inner and outer product."""
         names = ("work", "hash", "table", "write_back")
-        own = dict(zip(names, _SWITCHES.get(self.kernel, _SWITCHES["v3"]), strict=True))
+        own: dict[str, Any] = dict(zip(names, _SWITCHES.get(self.kernel, _SWITCHES["v3"]), strict=True))
         own.update({name: getattr(self, name) for name in names if getattr(self, name)})
         return Switches(**own)
 

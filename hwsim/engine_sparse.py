@@ -24,20 +24,23 @@ def run_products(
     Raises:
         UserError: the machine cannot run a product; the sentence says why.
     """
-    run = _engine(config)
     done = []
     for i, product in enumerate(products):
-        done.append(run(product, config))
+        done.append(_run(product, config))
         progress(i + 1, len(products))
     return done
 
 
-def _engine(config: SparseConfig) -> Callable[[SparseProduct, SparseConfig], SpgemmRun]:
+def _run(product: SparseProduct, config: SparseConfig) -> SpgemmRun:
     # each engine compiles kernels of its own: only the one that is used is imported
     if isinstance(config, SpgemmDataflowConfig):
-        from hwsim.engine_dataflow import run_product
-    elif isinstance(config, PiumaConfig):
-        from hwsim.engine_piuma import run_product
-    else:
-        from hwsim.engine_rowwise import run_product
-    return run_product
+        from hwsim.engine_dataflow import run_product as of_dataflow
+
+        return of_dataflow(product, config)
+    if isinstance(config, PiumaConfig):
+        from hwsim.engine_piuma import run_product as of_piuma
+
+        return of_piuma(product, config)
+    from hwsim.engine_rowwise import run_product as of_rowwise
+
+    return of_rowwise(product, config)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import yaml
 
-from hwsim.config import ArrayConfig, SparseConfig
+from hwsim.config import ArrayConfig, SparseConfig, StreamConfig
 from hwsim.errors import UserError
 from hwsim.files import make_folder, write_bytes, write_text, write_with
 from hwsim.models.work import Work
@@ -132,6 +132,8 @@ def evaluate(point: Point, phase: str, batch: int, seed: int) -> dict[str, Any]:
     try:
         if isinstance(config, SparseConfig):
             summary = _sparse_summary(point.workload, config, seed)
+        elif isinstance(config, StreamConfig):
+            summary = _stream_summary(point.workload, config, seed)
         else:
             summary = _layers_summary(point.workload, config, phase, batch, seed)
     except UserError as error:
@@ -239,6 +241,13 @@ def _sparse_summary(workload: str, config: SparseConfig, seed: int) -> dict[str,
     result = SpgemmResult(workload=workload, config=config, runs=runs, seed=seed)
     # what a multiply a cycle is to an array, its peak is to any other machine
     return result.summary | {"pes": round(config.peak_macs_per_cycle)}
+
+
+def _stream_summary(workload: str, config: StreamConfig, seed: int) -> dict[str, Any]:
+    from hwsim.engine_stream import simulate_stream
+
+    summary = simulate_stream(workload, config, seed=seed).summary
+    return summary | {"pes": round(config.peak_macs_per_s / config.clock_hz)}
 
 
 @lru_cache(maxsize=4)  # operands of a network may be large

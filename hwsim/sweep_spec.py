@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from hwsim.config import Accelerator, SparseConfig, load_config, replace, sentence
+from hwsim.config import Accelerator, SparseConfig, StreamConfig, load_config, replace, sentence
 from hwsim.errors import UserError
 from hwsim.workloads import load_network
 from hwsim.yaml12 import parse_yaml
@@ -119,13 +119,15 @@ def points(spec: SweepSpec) -> list[Point]:
 
 def _identity(workload: str, base: Accelerator, spec: SweepSpec) -> str:
     """What a workload is, whatever its file is called; it is read once to see that it can be."""
-    if not isinstance(base, SparseConfig):
+    if not isinstance(base, SparseConfig | StreamConfig):
         return load_network(workload, batch=spec.batch, seed=spec.seed).source
     if spec.phase != "inference" or spec.batch != 1:
         raise UserError(
-            f"accelerator {base.name} runs sparse products: phase training and batch are for "
-            "networks of dense layers"
+            f"accelerator {base.name} takes no phase and no batch: they are for networks of dense "
+            "layers"
         )
+    if isinstance(base, StreamConfig):
+        return workload  # its example; what it is belongs to the version of the code
     from hwsim.workloads_sparse import load_sparse
 
     seen = hashlib.sha256()

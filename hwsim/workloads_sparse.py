@@ -152,9 +152,10 @@ def _market(text: str, op: Op | None) -> SparseNetwork:
         given = _pairs(text, ("path", "zeros", "b"))
         if "path" not in given:
             raise UserError(f"workload {text}: path=FILE is missing")
-    zeros = given.get("zeros", "drop")
-    if zeros not in ("drop", "keep"):
-        raise UserError(f"workload {text}: zeros is drop or keep, but got {zeros!r}")
+    wanted = given.get("zeros", "drop")
+    if wanted not in ("drop", "keep"):
+        raise UserError(f"workload {text}: zeros is drop or keep, but got {wanted!r}")
+    zeros: Literal["drop", "keep"] = "keep" if wanted == "keep" else "drop"
     file = read_market(given["path"], explicit_zeros=zeros)
     if "b" not in given:
         return _single(text, file.matrix, file.notes, op)
