@@ -364,7 +364,8 @@ class PiumaConfig(Frozen):
     def switches(self) -> Switches:
         """The mechanisms of the hash kernel, resolved; of `v3` for the inner and outer product."""
         names = ("work", "hash", "table", "write_back")
-        own: dict[str, Any] = dict(zip(names, _SWITCHES.get(self.kernel, _SWITCHES["v3"]), strict=True))
+        of_kernel = _SWITCHES.get(self.kernel, _SWITCHES["v3"])
+        own: dict[str, Any] = dict(zip(names, of_kernel, strict=True))
         own.update({name: getattr(self, name) for name in names if getattr(self, name)})
         return Switches(**own)
 
