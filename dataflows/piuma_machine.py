@@ -199,7 +199,7 @@ def prefetch(array, index):  # pragma: no cover - compiled
         _prefetch(array, index)
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def file(th, wheel, queue, i, time, now):  # pragma: no cover - compiled
     """Puts thread i into the bucket of `time` >= now, behind those already there."""
     th[i, TIME] = time
@@ -213,7 +213,7 @@ def file(th, wheel, queue, i, time, now):  # pragma: no cover - compiled
     queue[FILED] += 1
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def pop(th, wheel, queue, now):  # pragma: no cover - compiled
     """The next thread of the bucket of `now`, or -1."""
     bucket = now & (WHEEL - 1)
@@ -224,7 +224,7 @@ def pop(th, wheel, queue, now):  # pragma: no cover - compiled
     return i
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def issue(th, ring, cnt, i, time, count):  # pragma: no cover - compiled
     """Claims `count` >= 1 issue slots for thread i from `time` on; the time of the last one.
 
@@ -234,29 +234,35 @@ def issue(th, ring, cnt, i, time, count):  # pragma: no cover - compiled
     step = th[i, STEP]
     at = time
     last = time
+    block = at >> 5
+    place = block & (RING - 1)
+    taken = ring[pipe, place, 1] if ring[pipe, place, 0] == block else 0
     for _ in range(count):
         while True:
-            block = at >> 5
-            place = block & (RING - 1)
-            if ring[pipe, place, 0] != block:
+            if at >> 5 != block:
                 ring[pipe, place, 0] = block
-                ring[pipe, place, 1] = 0
-            taken = ring[pipe, place, 1] >> (at & 31)
-            while taken & 1:
-                taken >>= 1
-                at += 1
-            if at >> 5 == block:
+                ring[pipe, place, 1] = taken
+                block = at >> 5
+                place = block & (RING - 1)
+                taken = ring[pipe, place, 1] if ring[pipe, place, 0] == block else 0
+            rest = taken >> (at & 31)
+            if not rest & 1:
                 break
-        ring[pipe, place, 1] |= np.int64(1) << (at & 31)
+            while rest & 1:
+                rest >>= 1
+                at += 1
+        taken |= np.int64(1) << (at & 31)
         last = at
         at += step
+    ring[pipe, place, 0] = block
+    ring[pipe, place, 1] = taken
     th[i, ISSUED] += count
     th[i, WAIT + W_PIPELINE] += last - time - (count - 1)
     cnt[INSTRUCTION] += count
     return last
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def wait(th, i, issued, done, cause):  # pragma: no cover - compiled
     """Thread i's instruction issued at `issued` is done at `done`; when the thread is ready.
 
@@ -270,7 +276,7 @@ def wait(th, i, issued, done, cause):  # pragma: no cover - compiled
     return ready
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def access(par, banks, cnt, core, word, at):  # pragma: no cover - compiled
     """A plain scratchpad load or store at `at`: waits for a busy bank, does not hold it."""
     cnt[SCRATCHPAD] += 1
@@ -278,7 +284,7 @@ def access(par, banks, cnt, core, word, at):  # pragma: no cover - compiled
     return max(at, free) + par[SCRATCHPAD_LATENCY]
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def atomic(par, banks, cnt, core, word, now, cycles):  # pragma: no cover - compiled
     """An atomic at its event: serialised on its bank, and on its word for `cycles`."""
     cnt[SCRATCHPAD] += 2
@@ -364,7 +370,7 @@ def remote_atomic(net, banks, core, target, word, now):  # pragma: no cover - co
     return _travel(net, there, here, net.par[LINKS], 8, done)
 
 
-@njit(cache=True, _nrt=False)
+@njit(cache=True, _nrt=False, forceinline=True)
 def touch(par, cache, cnt, core, address, at):  # pragma: no cover - compiled
     """When a cached load at `at` has its word, or -1: a miss, which `fill` answers."""
     line = address >> par[LINE_SHIFT]
