@@ -55,11 +55,12 @@ def _root(
 def list_command(json: Json = False) -> None:
     """Workloads, accelerators and what each can do."""
     from hwsim.config import load_config, preset_names
+    from hwsim.engine_clip import CLIPS
     from hwsim.models.zoo import ZOO
     from hwsim.workloads_stream import STREAMS
 
     data: dict[str, Any] = {
-        "workloads": {name: entry.description for name, entry in ZOO.items()} | STREAMS,
+        "workloads": {name: entry.description for name, entry in ZOO.items()} | STREAMS | CLIPS,
         "accelerators": {name: load_config(name).kind for name in preset_names()},
         "rtl": ["sat", "spgemm", "delta"],
     }

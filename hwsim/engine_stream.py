@@ -24,8 +24,9 @@ def simulate_stream(
     """Run a network over a stream of real frames.
 
     Args:
-        workload: a name of `hwsim.workloads_stream.STREAMS` for a machine that skips in time; a
-            file that `hwsim.workloads_mask` reads for one that skips zeros.
+        workload: a name of `hwsim.workloads_stream.STREAMS` or `hwsim.engine_clip.CLIPS` for a
+            machine that skips in time; a file that `hwsim.workloads_mask` reads for one that skips
+            zeros.
         config: the machine.
         source: the stream or input; None is the workload's own example.
         seed: kept in the summary.
@@ -50,4 +51,6 @@ def simulate_stream(
         from hwsim.engine_edgedrnn import simulate_stream as run
 
         return run(workload, config, source=source, seed=seed, progress=progress)
-    raise UserError(f"accelerator {config.name} of engine layer runs no stream yet")
+    from hwsim.engine_clip import simulate_clip
+
+    return simulate_clip(workload, config, source=source, seed=seed, progress=progress)

@@ -102,7 +102,7 @@ def test_l1_loss_leaves_the_input_out_and_relu_has_none():
             fan = [13.5, 5, 3]
             want = sum(
                 0.1 * f * s.abs().mean().item() for f, s in zip(fan, stages[1:4], strict=True)
-            )  # noqa: E501
+            )
         assert network.sparsity_loss(stages, 0.1).item() == pytest.approx(want)
         assert network.entry is None
 
