@@ -8,7 +8,7 @@ descriptor for every window that begins; after another barrier the first workers
 from __future__ import annotations
 
 # isort: off
-from numba import njit
+from hwsim.dataflows.piuma_compile import compiled
 
 from hwsim.dataflows.piuma_machine import (
     ACTIVE_GAUGE, A_INDEX, A_POINTER, A_READ, BOUND, BOUND_READ, BOUND_WRITE, B_POINTER,
@@ -28,7 +28,7 @@ from hwsim.dataflows.piuma_program import (
 __all__ = ["distribute"]
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def distribute(hw, work, a, i, c, st, t, now):  # pragma: no cover - compiled
     """A step of states D_, C_: time, instructions, what follows, next state, address, cause."""
     par, cost, th, core, banks, wheel, queue, cnt, net = (

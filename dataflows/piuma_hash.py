@@ -28,7 +28,7 @@ that are near each other collide.
 from __future__ import annotations
 
 # isort: off
-from numba import njit
+from hwsim.dataflows.piuma_compile import compiled
 
 from hwsim.dataflows.piuma_machine import (
     ACCUMULATE, ACTIVE_GAUGE, ADDRESS, ATOMIC_CYCLES, A_INDEX, A_POINTER, A_READ, A_VALUE,
@@ -57,7 +57,7 @@ from hwsim.dataflows.piuma_write_back import write_back
 __all__ = ["run"]
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def run(hw, a, b, work, stop):  # pragma: no cover - compiled
     """Runs a hash kernel; the clock at which the last thread, engine and channel are done.
 
@@ -422,7 +422,7 @@ def run(hw, a, b, work, stop):  # pragma: no cover - compiled
     return end
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def _slice(hw, work, i, c, t):  # pragma: no cover - compiled
     """High hash: thread i reads the slice of the table that belongs to its row."""
     th, core = hw.th, hw.core

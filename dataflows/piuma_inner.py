@@ -12,7 +12,7 @@ that its pipeline's threads share, its DRAM accesses at its begin, its result at
 from __future__ import annotations
 
 # isort: off
-from numba import njit
+from hwsim.dataflows.piuma_compile import compiled
 
 from hwsim.dataflows.piuma_machine import (
     ACTIVE_GAUGE, A_INDEX, A_READ, BOUNDARY, B_INDEX, B_READ, B_VALUE, COMPARE, COORDINATE_BYTES,
@@ -34,7 +34,7 @@ COLUMN, OUT = range(REGISTER + 20, REGISTER + 22)
 I_START, I_TOKEN, I_DONE = range(3)
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def inner(
     hw, active, a, b, columns_ptr, width, reach, below, block_pos, mark, fits, stop
 ):  # pragma: no cover - compiled
@@ -203,7 +203,7 @@ def inner(
     return end
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def _stream(net, core, address, size, now):  # pragma: no cover - compiled
     """Reads `size` bytes of B in pieces of 256; when the last one is there."""
     ready = now

@@ -9,7 +9,7 @@ a table in DRAM, copy the dense arrays to DRAM.
 from __future__ import annotations
 
 # isort: off
-from numba import njit
+from hwsim.dataflows.piuma_compile import compiled
 
 from hwsim.dataflows.piuma_machine import (
     ACTIVE_GAUGE, BARRIER, BARRIERS, CORES, DIE_ARRIVED, DIE_LAST, DMA, DMA_BYTES, DMA_CHUNK,
@@ -32,7 +32,7 @@ from hwsim.dataflows.piuma_program import (
 __all__ = ["engine", "lead", "park"]
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def park(hw, i, c, nxt, at, now):  # pragma: no cover - compiled
     """Thread i comes to a barrier with the instruction issued at `at`; the last one sets off `nxt`:
     a state L_... of the core's first worker, or, of the die, C_START of its single threads."""
@@ -81,7 +81,7 @@ def park(hw, i, c, nxt, at, now):  # pragma: no cover - compiled
         gauge(queue, cnt, ACTIVE_GAUGE, 1, now)
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def lead(hw, work, a, i, c, st, t, now):  # pragma: no cover - compiled
     """A step of states L_: time, instructions, what follows, next state, address, cause."""
     par, cost, th, core, ring, banks, wheel, queue, cnt, net = (
@@ -240,7 +240,7 @@ def lead(hw, work, a, i, c, st, t, now):  # pragma: no cover - compiled
     return t, n, op, nxt, address, cause
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def engine(hw, i, c, st, t, now):  # pragma: no cover - compiled
     """A step of states X_, of a core's engine: the same."""
     par, th, core, wheel, queue, cnt, net = (
@@ -305,7 +305,7 @@ def engine(hw, i, c, st, t, now):  # pragma: no cover - compiled
     return t, 0, STOP, st, 0, 0
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def _job(core, c, kind, size, address):  # pragma: no cover - compiled
     job = C_JOBS + 3 * (core[c, C_TAIL] & 3)
     core[c, job] = kind
@@ -314,7 +314,7 @@ def _job(core, c, kind, size, address):  # pragma: no cover - compiled
     core[c, C_TAIL] += 1
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def _wake(th, wheel, queue, engine, at, now):  # pragma: no cover - compiled
     """Starts an idle engine; a busy one finds its next descriptor itself."""
     if th[engine, SINCE] == 0:

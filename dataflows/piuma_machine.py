@@ -26,10 +26,12 @@ from typing import NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numpy.typing import NDArray
+
+from hwsim.dataflows.piuma_compile import compiled, inlined
 
 __all__ = [
     "ATOMICS",
@@ -192,14 +194,14 @@ def _prefetch(typing, array, index):
     return types.none(array, index), code
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def prefetch(array, index):  # pragma: no cover - compiled
     """Tells the host that array[index] is about to be used; no effect on results."""
     if not _INTERPRETED:
         _prefetch(array, index)
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@inlined
 def file(th, wheel, queue, i, time, now):  # pragma: no cover - compiled
     """Puts thread i into the bucket of `time` >= now, behind those already there."""
     th[i, TIME] = time
@@ -213,7 +215,7 @@ def file(th, wheel, queue, i, time, now):  # pragma: no cover - compiled
     queue[FILED] += 1
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@inlined
 def pop(th, wheel, queue, now):  # pragma: no cover - compiled
     """The next thread of the bucket of `now`, or -1."""
     bucket = now & (WHEEL - 1)
@@ -224,7 +226,7 @@ def pop(th, wheel, queue, now):  # pragma: no cover - compiled
     return i
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@inlined
 def issue(th, ring, cnt, i, time, count):  # pragma: no cover - compiled
     """Claims `count` >= 1 issue slots for thread i from `time` on; the time of the last one.
 
@@ -262,7 +264,7 @@ def issue(th, ring, cnt, i, time, count):  # pragma: no cover - compiled
     return last
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@inlined
 def wait(th, i, issued, done, cause):  # pragma: no cover - compiled
     """Thread i's instruction issued at `issued` is done at `done`; when the thread is ready.
 
@@ -276,7 +278,7 @@ def wait(th, i, issued, done, cause):  # pragma: no cover - compiled
     return ready
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@inlined
 def access(par, banks, cnt, core, word, at):  # pragma: no cover - compiled
     """A plain scratchpad load or store at `at`: waits for a busy bank, does not hold it."""
     cnt[SCRATCHPAD] += 1
@@ -284,7 +286,7 @@ def access(par, banks, cnt, core, word, at):  # pragma: no cover - compiled
     return max(at, free) + par[SCRATCHPAD_LATENCY]
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@inlined
 def atomic(par, banks, cnt, core, word, now, cycles):  # pragma: no cover - compiled
     """An atomic at its event: serialised on its bank, and on its word for `cycles`."""
     cnt[SCRATCHPAD] += 2
@@ -299,7 +301,7 @@ def atomic(par, banks, cnt, core, word, now, cycles):  # pragma: no cover - comp
     return start + par[SCRATCHPAD_LATENCY] + cycles
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def _travel(net, source, target, first, size, at):  # pragma: no cover - compiled
     """A packet of `size` bytes besides its header leaves `source` at `at`; when it has arrived.
 
@@ -319,7 +321,7 @@ def _travel(net, source, target, first, size, at):  # pragma: no cover - compile
     return at + beats - 1
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def dram(net, core, address, size, read_cause, write_cause, now):  # pragma: no cover - compiled
     """A DRAM access of core `core` at its event: request, channel, response; when it is done.
 
@@ -353,14 +355,14 @@ def dram(net, core, address, size, read_cause, write_cause, now):  # pragma: no 
     return _travel(net, target, source, par[LINKS], size, done)
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def store(net, core, address, size, cause, now):  # pragma: no cover - compiled
     """A posted store at its event; when the thread may go on."""
     begin = dram(net, core, address, size, -1, cause, now)
     return max(now + net.par[STORE_CYCLES], begin - net.par[STORE_QUEUE])
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def remote_atomic(net, banks, core, target, word, now):  # pragma: no cover - compiled
     """A fetch-add in core `target`'s scratchpad at its event; when its result is back."""
     net.cnt[REMOTE] += 1
@@ -370,7 +372,7 @@ def remote_atomic(net, banks, core, target, word, now):  # pragma: no cover - co
     return _travel(net, there, here, net.par[LINKS], 8, done)
 
 
-@njit(cache=True, _nrt=False, forceinline=True)
+@inlined
 def touch(par, cache, cnt, core, address, at):  # pragma: no cover - compiled
     """When a cached load at `at` has its word, or -1: a miss, which `fill` answers."""
     line = address >> par[LINE_SHIFT]
@@ -384,7 +386,7 @@ def touch(par, cache, cnt, core, address, at):  # pragma: no cover - compiled
     return np.int64(-1)
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def fill(net, cache, core, address, cause, now):  # pragma: no cover - compiled
     """A miss at its event: the line comes from DRAM in place of the least recently used one."""
     par = net.par
@@ -404,7 +406,7 @@ def fill(net, cache, core, address, cause, now):  # pragma: no cover - compiled
     return done
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def gauge(queue, cnt, which, change, now):  # pragma: no cover - compiled
     """Adds `change` to a gauge (ENTRY_GAUGE or ACTIVE_GAUGE) and keeps its integral over time."""
     total = ENTRIES_SUM if which == ENTRY_GAUGE else ACTIVE_SUM
@@ -413,7 +415,7 @@ def gauge(queue, cnt, which, change, now):  # pragma: no cover - compiled
     queue[which] += change
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def close_buckets(queue, cnt, moved, totals, now):  # pragma: no cover - compiled
     """Writes the running totals at every bucket boundary up to `now`.
 
@@ -436,7 +438,7 @@ def close_buckets(queue, cnt, moved, totals, now):  # pragma: no cover - compile
         queue[BOUNDARY] = (queue[BUCKET] + 1) << queue[SHIFT]
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def totals_of(cnt, moved, totals, b):  # pragma: no cover - compiled
     totals[b, 0] = cnt[INSTRUCTION]
     totals[b, 1] = (
@@ -455,7 +457,7 @@ def totals_of(cnt, moved, totals, b):  # pragma: no cover - compiled
     totals[b, 8] = cnt[SCRATCHPAD]
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def span(spans, last, queue, core, thread, begin, end, phase, window):  # pragma: no cover
     """Keeps a span; of a thread (thread >= 0) only while there is ample room.
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from hwsim.dataflows.piuma_compile import compiled
 from numpy.typing import NDArray
 
 from hwsim.dataflows.piuma_machine import (
@@ -54,7 +55,7 @@ COLUMN, PENDING, OUT, LEVELS = range(REGISTER + 20, REGISTER + 24)
 ) = range(20)  # fmt: skip
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def outer(hw, row_of, column_of, segment_at, b_ptr, tokens, stop):  # pragma: no cover - compiled
     """Runs the outer product; the clock at which all is done.
 

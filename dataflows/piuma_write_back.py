@@ -8,7 +8,7 @@ clocks. Copy: entry e of the dense arrays is stored by thread e mod threads.
 from __future__ import annotations
 
 # isort: off
-from numba import njit
+from hwsim.dataflows.piuma_compile import compiled
 
 from hwsim.dataflows.piuma_machine import (
     ATOMIC_CYCLES, ENTRY_GAUGE, HOT_ATOMIC, POINTER_READ, SCRATCHPAD, SLOTS, STATE, TABLE_READ,
@@ -25,7 +25,7 @@ from hwsim.dataflows.piuma_program import (
 __all__ = ["write_back"]
 
 
-@njit(cache=True, _nrt=False)
+@compiled
 def write_back(hw, work, i, c, st, t, now):  # pragma: no cover - compiled
     """A step of states S_, K_: time, instructions, what follows, next state, address, cause."""
     par, cost, th, core, ring, banks, wheel, queue, cnt, net = (
