@@ -203,7 +203,7 @@ def _lru(sequence: NDArray[np.int64], size: NDArray[np.int64], capacity: int) ->
 
 
 @njit(cache=True)
-def _unlink(newer: NDArray[np.int64], older: NDArray[np.int64], x: int) -> None:
+def _unlink(newer, older, x):
     newer[older[x]] = newer[x]
     older[newer[x]] = older[x]
     newer[x] = older[x] = -1

@@ -168,7 +168,7 @@ class Machine(NamedTuple):
     net: Net
 
 
-_INTERPRETED = bool(config.DISABLE_JIT)
+_INTERPRETED = bool(config.DISABLE_JIT)  # type: ignore[attr-defined] # set as it is loaded
 
 
 @intrinsic
@@ -198,7 +198,7 @@ def _prefetch(typing, array, index):
 def prefetch(array, index):  # pragma: no cover - compiled
     """Tells the host that array[index] is about to be used; no effect on results."""
     if not _INTERPRETED:
-        _prefetch(array, index)
+        _prefetch(array, index)  # type: ignore[call-arg] # Numba gives the context
 
 
 @inlined
