@@ -10,8 +10,7 @@ Time is in integer clocks. A thread has one instruction in flight, so a program 
 
 The approximations that remain: a thread claims the slots of up to some tens of instructions before
 its rivals do; a packet reserves all links and the channel when it sets out; plain scratchpad loads
-and stores wait for a busy bank but do not hold it. `tests/naive_piuma.py` has none of them, and
-`docs/piuma-model.md` prints the difference.
+and stores wait for a busy bank but do not hold it (`docs/piuma-model.md`).
 
 The queue is a wheel of `WHEEL` buckets of one clock, each a first-in first-out list through the
 threads' own records; a later time waits in the last bucket and is filed again.
