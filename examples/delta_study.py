@@ -282,7 +282,7 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     Keys: `accuracy_baseline`, `accuracy_spatial`, `accuracy_dal` (shares), `rate_spatial`,
     `rate_dal`, `density_ratio` (non-zeros into all layers, spatial over DAL), `hidden_ratio` (the
     input left out), `mac_ratio`, `operations_skipped` (share of dense MACs: `baseline`, `spatial`,
-    `dal`), `density` (of the same three, by layer), `seeds`, `task`.
+    `dal`), `stages` (names), `density` (of the same three, into each stage), `seeds`, `task`.
     None where a method has no such run yet.
     """
     chosen = {method: sparsest(results, method) for method in ("relu", "l1", "dal")}
@@ -312,6 +312,7 @@ def headline(results: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
         "hidden_ratio": mean("l1", "nonzeros", 1) / mean("dal", "nonzeros", 1),
         "mac_ratio": mean("l1", "macs") / mean("dal", "macs"),
         "operations_skipped": {key: 1 - mean(m, "macs") / dense for key, m in names.items()},
+        "stages": list(STAGES),
         "density": {key: by_layer(m) for key, m in names.items()},
         "seeds": seeds,
         "task": results[0]["title"],

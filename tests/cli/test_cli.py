@@ -167,7 +167,7 @@ BAD = [
      "training needs format=fp16, but got format=int8"),
     (["simulate", "lstm", "-a", "sat", "--phase", "training"],
      "training of recurrent layers is not modelled, but lstm0 is one (LSTM)"),
-    (["reproduce", "everything"], "reproduce knows sat, but got 'everything'"),
+    (["reproduce", "everything"], "reproduce knows sat, smash, delta, but got"),
     (["simulate", "resnet9", "-a", "sat", "--dim", "x=2"], "--dim is for .onnx files"),
     (["simulate", "a.onnx", "-a", "sat", "--dim", "x"], "--dim must read NAME=SIZE"),
     (["simulate", "none.onnx", "-a", "sat"], "cannot read none.onnx: No such file"),
