@@ -186,6 +186,30 @@ def test_one_key_serialises():
         assert run.z.data.tolist() == [n]
 
 
+@pytest.mark.parametrize("kernel", ["v1", "v2", "v3"])
+def test_one_bank_serves_one_atomic_at_a_time(kernel):
+    """A lone core with one bank: the clocks that its atomics hold the bank bound the run."""
+    a = skewed(150, 16)
+    run, die = execute(a, a, kernel, cores=1, banks=1, atomic_cycles=16, float_add_cycles=16)
+    assert run.counts["atomic"] > run.counts["multiply"]
+    assert run.counts["atomic"] * die.atomic_cycles <= run.cycles
+    free, _ = execute(a, a, kernel, cores=1, banks=32, atomic_cycles=16, float_add_cycles=16)
+    assert run.cycles > 1.5 * free.cycles
+
+
+@pytest.mark.parametrize("kernel", [*HASHES, "outer", "inner"])
+def test_rectangular_times_its_transpose(kernel):
+    """A A^T with empty rows and columns."""
+    rng = np.random.default_rng(17)
+    a = Csr.from_coo(
+        (30, 80), 3 * rng.integers(0, 10, 90), 2 * rng.integers(0, 40, 90), rng.normal(size=90)
+    )
+    run, die = execute(a, a.transpose(), kernel)
+    assert run.z.shape == (30, 30)
+    assert_product(run, a, a.transpose())
+    assert_accounts(run, die, a, a.transpose())
+
+
 @pytest.mark.parametrize("kernel", ["v1", "v2", "v3", "outer", "inner"])
 def test_more_of_a_resource_does_not_hurt(kernel):
     """Double bandwidth, shorter latency; 3 % is left for another order of claims."""
