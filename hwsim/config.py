@@ -17,7 +17,7 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from pydantic import field_validator as _field_validator
 
-from hwsim.config_base import DramConfig, Frozen
+from hwsim.config_base import BusConfig, DramConfig, Frozen
 from hwsim.config_dataflow import SpgemmDataflowConfig
 from hwsim.config_delta import DeltaConfig
 from hwsim.config_mac_skip import MacSkipConfig
@@ -33,6 +33,7 @@ __all__ = [
     "Accelerator",
     "ArrayConfig",
     "BufferConfig",
+    "BusConfig",
     "DeltaConfig",
     "DramConfig",
     "EnergyConfig",
@@ -174,6 +175,7 @@ class SatConfig(_Array):
             name of `hwsim.models.pruning.METHODS`.
         pregeneration: the weight update writes the compact N:M copies for the next step; without,
             FF and BP read dense weights and reduce them on the way in.
+        bus: the buses of the FPGA-ready top.
     """
 
     kind: Literal["sat"] = "sat"
@@ -187,6 +189,7 @@ class SatConfig(_Array):
     wuve_lanes: Annotated[int, Field(ge=1, le=_PE_LIMIT)] = 32
     method: Literal["dense", "sr_ste", "sdgp", "sdwp", "bdwp"] = "bdwp"
     pregeneration: bool = True
+    bus: BusConfig = BusConfig()
 
     @model_validator(mode="after")
     def _check_group(self) -> SatConfig:

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hwsim.config_base import DramConfig, Frozen
+from hwsim.config_base import BusConfig, DramConfig, Frozen
 from hwsim.models.delta_shape import DeltaShape
 
 __all__ = ["DeltaConfig", "DeltaEnergy"]
@@ -67,6 +67,7 @@ class DeltaConfig(Frozen):
         state_memory: where references, sums and codes live: `chip` or `dram`.
         weight_memory: where weights live.
         clock_hz: clock frequency.
+        bus: the buses of the FPGA-ready top.
     """
 
     kind: Literal["delta"] = "delta"
@@ -96,6 +97,7 @@ class DeltaConfig(Frozen):
     weight_memory: Literal["chip", "dram"]
     clock_hz: Annotated[float, Field(gt=0)]
     dram: DramConfig
+    bus: BusConfig = BusConfig()
     energy: DeltaEnergy
 
     @model_validator(mode="after")

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hwsim.config_base import DramConfig, Frozen
+from hwsim.config_base import BusConfig, DramConfig, Frozen
 from hwsim.models.rowwise import RowwiseShape
 
 __all__ = ["SpgemmConfig", "SpgemmEnergy"]
@@ -58,6 +58,7 @@ class SpgemmConfig(Frozen):
         window_load: the bound of a window's entries at most, as a part of the tables' entries.
         op: `aa` (C = A A) or `aat` (C = A A^T); None takes `aa` for a square A.
         clock_hz: clock frequency.
+        bus: the buses of the FPGA-ready top.
     """
 
     kind: Literal["spgemm"] = "spgemm"
@@ -82,6 +83,7 @@ class SpgemmConfig(Frozen):
     op: Literal["aa", "aat"] | None
     clock_hz: Annotated[float, Field(gt=0)]
     dram: DramConfig
+    bus: BusConfig = BusConfig()
     energy: SpgemmEnergy
 
     @model_validator(mode="after")
