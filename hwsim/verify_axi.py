@@ -1,10 +1,10 @@
 """Verification of the FPGA-ready tops: whole layers from descriptors in memory, over AXI buses.
 
 A layer is packed into a memory image and a list of descriptors; the bench writes the list's
-address into the top's registers, starts it and waits for the interrupt, while the memory answers with
-the latency and the pauses of the case. Judged are the results (bit for bit), the core's own cycles
-(they must equal the simulator's) and the whole run's cycles (against the model of core and memory,
-whose error is reported).
+address into the top's registers, starts it and waits for the interrupt, while the memory answers
+with the latency and the pauses of the case. Judged are the results (bit for bit), the core's own
+cycles (they must equal the simulator's) and the whole run's cycles (against the model of core and
+memory, whose error is reported).
 """
 
 from __future__ import annotations
