@@ -10,29 +10,76 @@ stands among its neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["CLOCK", "RESET", "register_ports"]
+__all__ = ["CLOCK", "ECP5_CELLS", "ICE40_CELLS", "RESET", "HarnessCells", "register_ports"]
 
 CLOCK, RESET = "clk", "rst"
 
-_FF_PARAMETERS = {
-    "GSR": "DISABLED",
-    "CEMUX": "1 ",  # the blank makes it text: Yosys's JSON reads "1" as a number
-    "CLKMUX": "CLK",
-    "LSRMUX": "LSR",
-    "REGSET": "RESET",
-    "SRMODE": "LSR_OVER_CE",
-}
-_XOR_OF_A_AND_B = format(0x6666, "016b")
+
+@dataclass(frozen=True, kw_only=True)
+class HarnessCells:
+    """The two cells that a harness is made of.
+
+    Attributes:
+        flip_flop: type of a D flip-flop.
+        flip_flop_parameters: its parameters.
+        flip_flop_ports: its ports: the clock's, the input's and the output's name.
+        flip_flop_ties: its other inputs with their constants.
+        lut: type of a LUT of four inputs.
+        lut_table: the parameter that holds its table.
+        lut_ports: its inputs from the lowest address bit, then its output.
+    """
+
+    flip_flop: str
+    flip_flop_parameters: Mapping[str, str]
+    flip_flop_ports: tuple[str, str, str]
+    flip_flop_ties: Mapping[str, str]
+    lut: str
+    lut_table: str
+    lut_ports: tuple[str, str, str, str, str]
 
 
-def register_ports(netlist: dict[str, Any], top: str) -> tuple[dict[str, Any], int, int]:
-    """Put the harness around a flat ECP5 netlist in Yosys's JSON.
+ECP5_CELLS = HarnessCells(
+    flip_flop="TRELLIS_FF",
+    flip_flop_parameters={
+        "GSR": "DISABLED",
+        "CEMUX": "1 ",  # the blank makes it text: Yosys's JSON reads "1" as a number
+        "CLKMUX": "CLK",
+        "LSRMUX": "LSR",
+        "REGSET": "RESET",
+        "SRMODE": "LSR_OVER_CE",
+    },
+    flip_flop_ports=("CLK", "DI", "Q"),
+    flip_flop_ties={"LSR": "0", "CE": "1"},
+    lut="LUT4",
+    lut_table="INIT",
+    lut_ports=("A", "B", "C", "D", "Z"),
+)
+ICE40_CELLS = HarnessCells(
+    flip_flop="SB_DFF",
+    flip_flop_parameters={},
+    flip_flop_ports=("C", "D", "Q"),
+    flip_flop_ties={},
+    lut="SB_LUT4",
+    lut_table="LUT_INIT",
+    lut_ports=("I0", "I1", "I2", "I3", "O"),
+)
+
+_XOR_OF_TWO = format(0x6666, "016b")
+
+
+def register_ports(
+    netlist: dict[str, Any], top: str, cells: HarnessCells = ECP5_CELLS
+) -> tuple[dict[str, Any], int, int]:
+    """Put the harness around a flat netlist in Yosys's JSON.
 
     Args:
         netlist: as `write_json` writes it; changed in place.
         top: name of its top module.
+        cells: the target's flip-flop and LUT.
 
     Returns:
         The netlist, and how many LUT4 and flip-flops the harness takes.
@@ -44,7 +91,7 @@ def register_ports(netlist: dict[str, Any], top: str) -> tuple[dict[str, Any], i
     ports = module["ports"]
     if CLOCK not in ports:
         raise ValueError(f"a block needs the clock port {CLOCK!r}, but {top} has {sorted(ports)}")
-    build = _Builder(module)
+    build = _Builder(module, cells)
     pins: dict[str, Any] = {name: ports[name] for name in (CLOCK, RESET) if name in ports}
 
     before = build.net()
@@ -74,7 +121,8 @@ def register_ports(netlist: dict[str, Any], top: str) -> tuple[dict[str, Any], i
 class _Builder:
     """Adds cells to a module of a JSON netlist and counts them."""
 
-    def __init__(self, module: dict[str, Any]) -> None:
+    def __init__(self, module: dict[str, Any], kinds: HarnessCells) -> None:
+        self.kinds = kinds
         self.cells = module["cells"]
         self.clock = module["ports"][CLOCK]["bits"][0]
         used = [bit for net in module["netnames"].values() for bit in net["bits"]]
@@ -90,19 +138,22 @@ class _Builder:
 
     def flip_flop(self, name: str, *, d: int | str, q: int | str) -> None:
         self.flip_flops += 1
-        inputs = {"CLK": self.clock, "LSR": "0", "CE": "1", "DI": d}
-        self._cell(name, "TRELLIS_FF", _FF_PARAMETERS, inputs, {"Q": q})
+        kinds = self.kinds
+        clock, data, output = kinds.flip_flop_ports
+        inputs = {clock: self.clock, **kinds.flip_flop_ties, data: d}
+        self._cell(name, kinds.flip_flop, kinds.flip_flop_parameters, inputs, {output: q})
 
     def xor(self, name: str, a: int | str, b: int | str, z: int) -> None:
         self.luts += 1
-        inputs = {"A": a, "B": b, "C": "0", "D": "0"}
-        self._cell(name, "LUT4", {"INIT": _XOR_OF_A_AND_B}, inputs, {"Z": z})
+        *inputs, output = self.kinds.lut_ports
+        bits = dict(zip(inputs, (a, b, "0", "0"), strict=True))
+        self._cell(name, self.kinds.lut, {self.kinds.lut_table: _XOR_OF_TWO}, bits, {output: z})
 
     def _cell(
         self,
         name: str,
         kind: str,
-        parameters: dict[str, str],
+        parameters: Mapping[str, str],
         inputs: dict[str, int | str],
         outputs: dict[str, int | str],
     ) -> None:

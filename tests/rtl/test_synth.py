@@ -85,8 +85,10 @@ def test_a_resource_weighs_cells_by_the_longest_name_that_fits():
 
 def test_a_crowded_part_is_placed_by_the_other_placer():
     ecp5 = TARGETS["ecp5"]
-    assert ecp5.placement_options({"LUT4": 50_183}) == ecp5.options  # 60 % is 50,184
-    assert ecp5.placement_options({"LUT4": 50_184}) == (*ecp5.options, "--placer", "static")
+    assert ecp5.placement_options({"LUT4": 50_183}) == ecp5.router.options  # 60 % is 50,184
+    assert ecp5.placement_options({"LUT4": 50_184}) == (*ecp5.router.options, "--placer", "static")
+    with pytest.raises(ValueError, match="xcup has no place and route"):
+        TARGETS["xcup"].placement_options({})
 
 
 def test_a_stopped_router_tells_what_the_placement_promised(cache, monkeypatch):
