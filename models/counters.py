@@ -78,6 +78,9 @@ _ALL = (
     Counter("buffer.weight_read", "byte", "weights and indices read from the weight buffer"),
     Counter("buffer.output_write", "byte", "results written to the output buffer"),
     Counter("buffer.dma", "byte", "bytes moved between buffers and DRAM"),
+    Counter("bus.cycle", "cycle", "cycles in which a list of descriptors runs"),
+    Counter("bus.read_burst", "burst", "AXI read bursts asked for"),
+    Counter("bus.write_burst", "burst", "AXI write bursts that went out"),
     Counter("dram.read", "byte", "bytes read from DRAM, whole bursts"),
     Counter("dram.write", "byte", "bytes written to DRAM, whole bursts"),
 )
