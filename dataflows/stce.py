@@ -24,7 +24,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from hwsim.models.array import ArrayShape
+from hwsim.models.array import FRONT_STEPS, ArrayShape
 
 __all__ = ["OS", "WS", "gemm_cycles", "gemm_jobs", "interval", "job_cycles", "tail_cycles"]
 
@@ -49,14 +49,14 @@ def job_cycles(mode: int, tiles: int, folds: int, length: int, array: ArrayShape
 def tail_cycles(mode: int, length: int, array: ArrayShape) -> int:
     """Cycles from the last issue step of the last job to the transfer of its last result.
 
-    Skew through rows and columns, the PE's pipeline, the drain, the output register. Results of a
+    Skew through rows and columns, the PE's pipeline, the drain, the output queue. Results of a
     short weight-stationary fold leave while the interval is still running, and the last slot's
     idle steps are part of the issue.
     """
     if mode == OS:
         idle = array.slot_steps - array.interleave
-        return array.os_exit + array.tile_beats - idle
-    return array.ws_exit + 1 - (interval(WS, length, array) - length)
+        return FRONT_STEPS + array.os_exit + array.tile_beats - idle
+    return FRONT_STEPS + array.ws_exit + 1 - (interval(WS, length, array) - length)
 
 
 def gemm_jobs(

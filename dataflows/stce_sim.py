@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from hwsim.dataflows.stce import OS, WS
 from hwsim.dataflows.stce_feed import OperandStreams
-from hwsim.models.array import ArrayShape
+from hwsim.models.array import RESULT_QUEUE, ArrayShape
 from hwsim.models.formats import NumberFormat
 
 __all__ = ["Gaps", "Timeline", "result_beats", "timeline", "values"]
@@ -149,11 +149,14 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
     tiles = folds = length = word_steps = steps_last = idle_slots = 0
     tile = fold = word = step = turn = 0  # an os step is a slot, whose steps are turns
 
-    # emit[s % size]: the step s puts a beat in the result register
+    # emit[s % size]: the step s puts a beat in the result queue, a cycle after it is decided. What
+    # a step takes from the ports, the sequencer knew a step before.
     size = max(os_exit + rows * turns, ws_exit) + 1
     emit = np.zeros(size, np.bool_)
     now = 0  # steps so far, modulo size
-    z_full = False
+    need_a = need_b = False
+    level = 0
+    arriving = False
     taken = 0
     n_job = n_a = n_b = 0
     valid_job, valid_a, valid_b, ready_z = gap_job[0], gap_a[0], gap_b[0], gap_z[0]
@@ -168,13 +171,9 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
             and load_delay <= step < load_delay + rows
             and not (fold == folds - 1 and tile == tiles - 1)
         )
-        need_a = act or (pair and word == 0 and turn == 0)
-        need_b = pair or load
-        z_load = emit[now]
         a_ok = not need_a or t >= valid_a
         b_ok = not need_b or t >= valid_b
-        z_ready = t >= ready_z
-        z_ok = z_ready or not z_full or not z_load
+        z_ok = level <= RESULT_QUEUE - 2
         en = a_ok and b_ok and z_ok
 
         if state == idle_state:
@@ -188,21 +187,23 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
         else:
             stall_b += 1
 
-        if z_full and z_ready:
+        if level > 0 and t >= ready_z:
             z_cycles[taken] = t
             taken += 1
             ready_z = t + 1 + gap_z[taken % gap_z.size]
-            z_full = False
+            level -= 1
+        level += arriving
+        arriving = en and emit[now]
         if en:
-            if z_load:
-                z_full = True
-                emit[now] = False
+            emit[now] = False
             if need_a:
                 n_a += 1
                 valid_a = t + 1 + gap_a[n_a % gap_a.size]
             if need_b:
                 n_b += 1
                 valid_b = t + 1 + gap_b[n_b % gap_b.size]
+            need_a = act or (pair and word == 0 and turn == 0)
+            need_b = pair or load
 
         if state == idle_state:
             ready = drained == flush or (next_job < len(jobs) and jobs[next_job, 0] == mode)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import BaseModel
+
 from hwsim.config import SatConfig
 
 __all__ = ["CLASSES", "parameters"]
@@ -25,6 +27,7 @@ _REASONS = {
     "first_layer_dense": ("recalled", "the first layer stays dense in N:M training"),
     "sparsity": ("given", "the headline's pattern, beside 2:4 and 2:16"),
     "method": ("given", "BDWP: weights are N:M in the forward and in the backward pass"),
+    "bus": ("not given", "the buses of an FPGA-ready top; the simulator does not read them"),
     "pregeneration": ("given", "named among the three optimisations"),
     "dataflow": ("given", "offline scheduling, named among the three optimisations"),
     "interleave": (
@@ -83,6 +86,8 @@ def parameters(config: SatConfig, batches: dict[str, int]) -> list[dict[str, Any
         value: Any = config
         for part in name.split("."):
             value = getattr(value, part)
+        if isinstance(value, BaseModel):  # a group of fields with one reason
+            value = value.model_dump()
         rows.append({"name": name, "value": value, "class": kind, "reason": reason})
     for network, batch in batches.items():
         rows.append(

@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-__all__ = ["ArrayShape"]
+__all__ = ["FRONT_STEPS", "RESULT_QUEUE", "ArrayShape"]
+
+FRONT_STEPS = 1
+"""Cycles more from a step to its result than its registers take: the enable of a step is decided a
+cycle before the array takes it. The sequencer's flags are registered too, but a step ahead."""
+
+RESULT_QUEUE = 4
+"""Result beats that the output holds: the least with which a beat leaves every cycle, when a step
+is decided a cycle before its beat and without a look at the port."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +100,15 @@ class ArrayShape:
 
     @property
     def os_exit(self) -> int:
-        """Steps from a tile's last pair to the array's first result beat at the output register."""
+        """Steps from a tile's last pair to the array's first result beat in the result queue."""
         return self.pe_latency + self.rows + self.cols - 1
 
     @property
     def ws_exit(self) -> int:
-        """Steps from a row of A to its result beat at the output register."""
+        """Steps from a row of A to its result beat in the result queue."""
         return self.pe_latency + 1 + self.adder_latency * (self.rows - 1) + self.cols - 1
 
     @property
     def flush_steps(self) -> int:
         """Steps after a job until a job of the other mode may start: all results have left."""
-        return max(self.os_exit + self.tile_beats, self.ws_exit + 1)
+        return FRONT_STEPS + max(self.os_exit + self.tile_beats, self.ws_exit + 1)

@@ -32,6 +32,10 @@ _ADDER_CUTS = {1: (), 2: (2,), 3: (1, 3), 4: (1, 2, 4), 5: (0, 1, 2, 4), 6: (0, 
 """Boundaries of `fp32_add` that hold a register, by latency: 0 after the operands are ordered, 1
 after alignment, 2 after the sum, 3 after its leading zeros are counted, 4 before rounding."""
 
+_INTEGER_ADDER_CUTS: dict[int, tuple[int, ...]] = {1: (), 2: (0,)}
+"""The same of an integer adder: 0 at its operands, so that what chooses them has a step of its own.
+"""
+
 _MULTIPLIER_CUTS = {1: (), 2: (1,), 3: (0, 1), 4: (0, 1, 2)}
 """Boundaries of `fp16_multiply` by latency: 0 after unpacking, 1 after the product of the
 significands, 2 after normalisation."""
@@ -39,7 +43,7 @@ significands, 2 after normalisation."""
 
 def adder_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
     """Registers of an adder that takes `latency` >= 1 steps, the last at its result."""
-    return _pipeline(m, en, _ADDER_CUTS if fmt.is_float else {1: ()}, latency)
+    return _pipeline(m, en, _ADDER_CUTS if fmt.is_float else _INTEGER_ADDER_CUTS, latency)
 
 
 def multiplier_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
@@ -76,9 +80,11 @@ def add(
     """`total` + `product` in the accumulator's format."""
     if fmt.is_float:
         return fp32_add(m, total, product, pipeline)
+    pipe = pipeline or Pipeline(m, Const(1))
+    total, product = pipe.cut(total, product)
     sum_int = Signal(fmt.accumulator_bits, name="sum_int")
     m.d.comb += sum_int.eq(total.as_signed() + product.as_signed())
-    return sum_int if pipeline is None else pipeline.result(sum_int)
+    return pipe.result(sum_int)
 
 
 def fp16_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) -> Value:

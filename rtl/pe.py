@@ -54,7 +54,8 @@ class ProcessingElement(wiring.Component):
         array: the shape of the array that it is part of; rows and cols do not matter here.
 
     Ports:
-        en: the array advances in this cycle.
+        step: the array advances in the next cycle. Every PE keeps the enable in a register of its
+            own: one for a whole array would drive thousands of loads across the part.
         stationary: 1 weight stationary, 0 output stationary; constant while work is in flight.
         group_in, group_out: `group` activations, packed, element 0 lowest.
         value_in, value_out, index_in, index_out: the pair.
@@ -71,7 +72,7 @@ class ProcessingElement(wiring.Component):
         control = control_layout().size
         super().__init__(
             {
-                "en": In(1),
+                "step": In(1),
                 "stationary": In(1),
                 "group_in": In(word),
                 "group_out": Out(word),
@@ -91,58 +92,61 @@ class ProcessingElement(wiring.Component):
         fmt = self.fmt
         bits = fmt.operand_bits
         control = data.View(control_layout(), self.control_in)
+        en, stationary = Signal(), Signal()
+        m.d.sync += [en.eq(self.step), stationary.eq(self.stationary)]
 
-        held_value = Signal(bits)
-        held_index = Signal.like(self.index_in)
+        # Data registers are not reset: flags say when what they hold is used.
+        pair = Signal(bits + len(self.index_in), reset_less=True)
+        held = Signal.like(pair)
+        group = Signal(len(self.group_in), reset_less=True)
+        m.d.comb += [Cat(self.value_out, self.index_out).eq(pair), self.group_out.eq(group)]
         value = Signal(bits)
         index = Signal.like(self.index_in)
         m.d.comb += [
-            value.eq(Mux(self.stationary, held_value, self.value_in)),
-            index.eq(Mux(self.stationary, held_index, self.index_in)),
+            value.eq(Mux(stationary, held[:bits], self.value_in)),
+            index.eq(Mux(stationary, held[bits:], self.index_in)),
         ]
 
         # select
-        picked = Signal(bits)
-        factor = Signal(bits)
-        with m.If(self.en):
+        picked = Signal(bits, reset_less=True)
+        factor = Signal(bits, reset_less=True)
+        with m.If(en):
             m.d.sync += [
-                self.group_out.eq(self.group_in),
+                group.eq(self.group_in),
                 self.control_out.eq(self.control_in),
                 picked.eq(self.group_in.word_select(index, bits)),
                 factor.eq(value),
             ]
             with m.If(control.load):
-                m.d.sync += Cat(self.value_out, self.index_out).eq(
-                    Cat(self.value_in, self.index_in)
-                )
+                m.d.sync += pair.eq(Cat(self.value_in, self.index_in))
             with m.If(control.swap):
-                m.d.sync += Cat(held_value, held_index).eq(Cat(self.value_out, self.index_out))
+                m.d.sync += held.eq(pair)
 
         # multiply, add
         array = self.array
-        pipe = multiplier_pipeline(m, self.en, fmt, array.multiplier_latency)
+        pipe = multiplier_pipeline(m, en, fmt, array.multiplier_latency)
         product = Signal(product_bits(fmt))
         m.d.comb += product.eq(multiply(m, fmt, picked, factor, pipe))
         total = Signal(fmt.accumulator_bits)
-        back = self._shift(m, total, array.slot_steps - array.adder_latency, self.en, "ring")
+        back = self._shift(m, total, array.slot_steps - array.adder_latency, en, "ring")
         addend = Signal(fmt.accumulator_bits)
-        m.d.comb += addend.eq(Mux(self.stationary, self.link_in, Mux(control.first, 0, back)))
-        pipe = adder_pipeline(m, self.en, fmt, array.adder_latency)
+        m.d.comb += addend.eq(Mux(stationary, self.link_in, Mux(control.first, 0, back)))
+        pipe = adder_pipeline(m, en, fmt, array.adder_latency)
         # `total` is the value in the adder's last register; results are taken in front of it
         m.d.comb += total.eq(add(m, fmt, addend, product, pipe))
 
         # drain
         entering = Mux(control.last, pipe.entering, self.link_in)
         drain = self._shift(
-            m, entering, array.interleave, self.en & (control.last | control.shift), "drain"
+            m, entering, array.interleave, en & (control.last | control.shift), "drain"
         )
-        m.d.comb += self.link_out.eq(Mux(self.stationary, total, drain))
+        m.d.comb += self.link_out.eq(Mux(stationary, total, drain))
         return m
 
     @staticmethod
     def _shift(m: Module, value: Value, steps: int, en: Value, name: str) -> Value:
         for i in range(steps):
-            register = Signal(len(value), name=f"{name}{i}")
+            register = Signal(len(value), name=f"{name}{i}", reset_less=True)
             with m.If(en):
                 m.d.sync += register.eq(value)
             value = register

@@ -54,7 +54,8 @@ class Pipeline:
         return value
 
     def _register(self, value: Value, name: str) -> Signal:
-        register = Signal(value.shape(), name=f"pipe_{name}")
+        # data: what it holds before the first operands arrive is never used
+        register = Signal(value.shape(), name=f"pipe_{name}", reset_less=True)
         with self.m.If(self.en):
             self.m.d.sync += register.eq(value)
         return register

@@ -1,7 +1,7 @@
 """The sequencer of the sparse array: turns job descriptors into one set of flags a step.
 
 The law is `hwsim.dataflows.stce`'s; this is the machine that follows it. A step happens in every
-cycle in which the beats that the step needs are there and the result register has room.
+cycle in which the beats that the step needs are there and the result queue has room.
 """
 
 from __future__ import annotations
@@ -12,7 +12,15 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.models.array import ArrayShape
 
-__all__ = ["FOLD_BITS", "LENGTH_BITS", "TILE_BITS", "Mode", "Sequencer", "job_layout"]
+__all__ = [
+    "FOLD_BITS",
+    "LENGTH_BITS",
+    "TILE_BITS",
+    "Mode",
+    "Sequencer",
+    "flags_layout",
+    "job_layout",
+]
 
 TILE_BITS, FOLD_BITS, LENGTH_BITS, WORD_BITS = 24, 16, 17, 6
 
@@ -42,6 +50,38 @@ def job_layout() -> data.StructLayout:
     )
 
 
+def flags_layout(array: ArrayShape) -> data.StructLayout:
+    """What happens in a step.
+
+    Fields:
+        need_a, need_b: it takes a beat of activations, of weights.
+        stationary: the running job's mode.
+        act: a row of A enters (ws) with `act_index`; `accumulate` it adds to the sum of the fold
+            before; `final` its sum leaves the array.
+        first, last: a pair enters (os), in the first, the last slot of its tile.
+        end: the very last pair of a tile enters.
+        load, load_index: the load_index-th row of weights enters (ws).
+        swap: the loaded weights become the held ones.
+    """
+    return data.StructLayout(
+        {
+            "need_a": 1,
+            "need_b": 1,
+            "stationary": 1,
+            "act": 1,
+            "act_index": LENGTH_BITS,
+            "accumulate": 1,
+            "final": 1,
+            "first": 1,
+            "last": 1,
+            "end": 1,
+            "load": 1,
+            "load_index": range(max(array.rows, 2)),
+            "swap": 1,
+        }
+    )
+
+
 class Sequencer(wiring.Component):
     """Counts tiles, folds and steps.
 
@@ -52,14 +92,8 @@ class Sequencer(wiring.Component):
         job: descriptors; one is taken when the array is idle, and after a change of mode only when
             it has drained.
         en: the present cycle is a step.
-        need_a, need_b: the present step takes a beat of activations, of weights.
-        stationary: the running job's mode.
-        act: a row of A enters (ws) with `act_index`; `accumulate` it adds to the sum of the fold
-            before; `final` its sum leaves the array.
-        pair, first, last: a pair enters (os), in the first, the last slot of its tile.
-        end: the very last pair of a tile enters.
-        load, load_index: the load_index-th row of weights enters (ws).
-        swap: the loaded weights become the held ones.
+        flags: of the present step, `flags_layout()`, from registers: what follows from the state
+            is known a step before.
         idle: no job is held and the array has drained.
     """
 
@@ -69,20 +103,7 @@ class Sequencer(wiring.Component):
             {
                 "job": In(stream.Signature(job_layout())),
                 "en": In(1),
-                "need_a": Out(1),
-                "need_b": Out(1),
-                "stationary": Out(1),
-                "act": Out(1),
-                "act_index": Out(LENGTH_BITS),
-                "accumulate": Out(1),
-                "final": Out(1),
-                "pair": Out(1),
-                "first": Out(1),
-                "last": Out(1),
-                "end": Out(1),
-                "load": Out(1),
-                "load_index": Out(range(max(array.rows, 2))),
-                "swap": Out(1),
+                "flags": Out(flags_layout(array)),
                 "idle": Out(1),
             }
         )
@@ -102,6 +123,10 @@ class Sequencer(wiring.Component):
         tile = Signal(TILE_BITS)
         word = Signal(WORD_BITS)
         drained = Signal(range(flush + 1), init=flush)
+        flags = Signal(flags_layout(self.array))  # of the step after the present one
+        # of the same step, apart from `flags` because others of its fields follow from them
+        pair = Signal()  # a pair enters (os)
+        act, load = Signal(), Signal()
         last_step = Signal()
         last_fold = Signal()
         last_tile = Signal()
@@ -109,8 +134,15 @@ class Sequencer(wiring.Component):
             last_step.eq(step == steps),
             last_fold.eq(fold == job.folds - 1),
             last_tile.eq(tile == job.tiles - 1),
-            self.stationary.eq(job.mode == Mode.WEIGHT_STATIONARY),
+            flags.stationary.eq(job.mode == Mode.WEIGHT_STATIONARY),
+            flags.act.eq(act),
+            flags.load.eq(load),
+            flags.need_a.eq(act | (pair & (word == 0) & (turn == 0))),
+            flags.need_b.eq(pair | load),
         ]
+
+        with m.If(self.en):
+            m.d.sync += self.flags.eq(flags)
 
         length = self.job.payload.length
         with m.FSM():
@@ -149,12 +181,10 @@ class Sequencer(wiring.Component):
             with m.State("OS"):
                 last_turn = turn == slot_steps - 1
                 m.d.comb += [
-                    self.pair.eq((step >= idle_slots) & (turn < turns)),
-                    self.first.eq(step == idle_slots),
-                    self.last.eq(last_step & self.pair),
-                    self.end.eq(last_step & (turn == turns - 1)),
-                    self.need_a.eq(self.pair & (word == 0) & (turn == 0)),
-                    self.need_b.eq(self.pair),
+                    pair.eq((step >= idle_slots) & (turn < turns)),
+                    flags.first.eq(step == idle_slots),
+                    flags.last.eq(last_step & pair),
+                    flags.end.eq(last_step & (turn == turns - 1)),
                 ]
                 with m.If(self.en):
                     m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
@@ -170,9 +200,8 @@ class Sequencer(wiring.Component):
             with m.State("LOAD"):
                 # rows beats of weights and one step for the last of them to arrive
                 m.d.comb += [
-                    self.load.eq(step != rows),
-                    self.load_index.eq(step[: len(self.load_index)]),
-                    self.need_b.eq(self.load),
+                    load.eq(step != rows),
+                    flags.load_index.eq(step[: len(flags.load_index)]),
                 ]
                 with m.If(self.en):
                     m.d.sync += step.eq(step + 1)
@@ -183,15 +212,13 @@ class Sequencer(wiring.Component):
             with m.State("WS"):
                 begun = step >= load_delay if load_delay else Const(1)
                 m.d.comb += [
-                    self.act.eq(step < job.length),
-                    self.act_index.eq(step),
-                    self.accumulate.eq(fold != 0),
-                    self.final.eq(last_fold),
-                    self.swap.eq(step == 0),
-                    self.load.eq(begun & (step < load_delay + rows) & ~(last_fold & last_tile)),
-                    self.load_index.eq(step - load_delay),
-                    self.need_a.eq(self.act),
-                    self.need_b.eq(self.load),
+                    act.eq(step < job.length),
+                    flags.act_index.eq(step),
+                    flags.accumulate.eq(fold != 0),
+                    flags.final.eq(last_fold),
+                    flags.swap.eq(step == 0),
+                    load.eq(begun & (step < load_delay + rows) & ~(last_fold & last_tile)),
+                    flags.load_index.eq(step - load_delay),
                 ]
                 with m.If(self.en):
                     m.d.sync += step.eq(step + 1)

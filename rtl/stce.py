@@ -4,7 +4,7 @@ Activations enter from the left, one group of `group` elements for every row a b
 pairs from above, one for every column a beat; results leave below, one for every column a beat.
 Rows and columns are skewed inside, so that a beat is a plain vector outside. The whole array
 advances or stands still together: a cycle is a step if the beats that it needs are there and the
-result register has room. So back-pressure costs exactly the cycles it lasts, and a stalled array
+result queue has room. So back-pressure costs exactly the cycles it lasts, and a stalled array
 holds every register.
 
 How many steps a job takes is `hwsim.dataflows.stce`'s law; `hwsim.dataflows.stce_sim` counts the
@@ -12,6 +12,8 @@ cycles with stalls, exactly.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from amaranth.hdl import (
     Cat,
@@ -24,16 +26,19 @@ from amaranth.hdl import (
     Value,
 )
 from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 
-from hwsim.models.array import ArrayShape
+from hwsim.models.array import RESULT_QUEUE, ArrayShape
 from hwsim.models.formats import NumberFormat
 from hwsim.rtl.pe import control_layout
-from hwsim.rtl.sequencer import Sequencer, job_layout
+from hwsim.rtl.sequencer import Sequencer, flags_layout, job_layout
 from hwsim.rtl.stream import Delay
 
 __all__ = ["PE_MODULE", "SparseArray", "array_members"]
+
+Flags = Any  # a view of `flags_layout()`
 
 PE_MODULE = "stce_pe"
 """Name of the module that every PE is an instance of; `hwsim.rtl.verilog` writes it once."""
@@ -89,33 +94,47 @@ class SparseArray(wiring.Component):
         m.submodules.sequencer = seq = Sequencer(self.array)
         wiring.connect(m, wiring.flipped(self.job), seq.job)
 
+        m.submodules.results = results = SyncFIFO(
+            width=self.fmt.accumulator_bits * cols, depth=RESULT_QUEUE
+        )
+        flags = seq.flags
+        step = Signal()  # decided in this cycle; the array takes it in the next
         en = Signal()
-        z_load = Signal()  # this step puts a beat in the result register
-        z_full = Signal()
         m.d.comb += [
-            en.eq(
-                (self.a.valid | ~seq.need_a)
-                & (self.b.valid | ~seq.need_b)
-                & (self.z.ready | ~z_full | ~z_load)
+            step.eq(
+                (self.a.valid | ~flags.need_a)
+                & (self.b.valid | ~flags.need_b)
+                & (results.level <= RESULT_QUEUE - 2)
             ),
-            seq.en.eq(en),
-            self.a.ready.eq(en & seq.need_a),
-            self.b.ready.eq(en & seq.need_b),
-            self.z.valid.eq(z_full),
-            self.idle.eq(seq.idle & ~z_full),
+            seq.en.eq(step),
+            self.a.ready.eq(step & flags.need_a),
+            self.b.ready.eq(step & flags.need_b),
+            self.z.valid.eq(results.r_rdy),
+            self.z.payload.eq(results.r_data),
+            results.r_en.eq(self.z.ready),
+            self.idle.eq(seq.idle & ~results.r_rdy),
         ]
-        delay = Delay(m, en)
+        m.d.sync += en.eq(step)
+        # The array sees a step's flags twice: here in front of its first register, ...
+        ahead = flags
+        # ... and here behind it.
+        now = Signal(flags_layout(self.array))
+        with m.If(step):
+            m.d.sync += now.eq(flags)
+        delay, carry = Delay(m, en), Delay(m, en, reset=False)
 
-        # Stage 0: the beats of this step, held where a step brings none.
+        # The beats of a step, held where it brings none.
         groups = [
-            Signal(self.array.group * self.fmt.operand_bits, name=f"a0_{r}") for r in range(rows)
+            Signal(self.array.group * self.fmt.operand_bits, name=f"a0_{r}", reset_less=True)
+            for r in range(rows)
         ]
         pairs = [
-            Signal(self.fmt.operand_bits + self.index_bits, name=f"b0_{c}") for c in range(cols)
+            Signal(self.fmt.operand_bits + self.index_bits, name=f"b0_{c}", reset_less=True)
+            for c in range(cols)
         ]
-        with m.If(en & seq.need_a):
+        with m.If(step & flags.need_a):
             m.d.sync += [groups[r].eq(self.a.payload[r]) for r in range(rows)]
-        with m.If(en & seq.need_b):
+        with m.If(step & flags.need_b):
             m.d.sync += [pairs[c].eq(self.b.payload[c]) for c in range(cols)]
 
         memories = []
@@ -123,33 +142,34 @@ class SparseArray(wiring.Component):
             memory = Memory(shape=self.fmt.accumulator_bits, depth=self.array.psum_depth, init=[])
             m.submodules[f"psum{c}"] = memory
             memories.append(memory)
-        controls, draining = self._controls(m, seq, delay)
-        tops = self._partial_sums_in(m, seq, delay, memories)
-        bottoms = self._array(m, seq, delay, groups, pairs, controls, tops)
-        self._partial_sums_out(m, seq, delay, memories, bottoms)
+        controls, draining = self._controls(m, ahead, now, delay)
+        tops = self._partial_sums_in(m, now, delay, memories)
+        bottoms = self._array(m, step, ahead, carry, groups, pairs, controls, tops)
+        self._partial_sums_out(m, now, delay, memories, bottoms)
 
         # South edge: what column 0's last row passes on is a result; the others follow.
         emit = Signal()
-        leaving = delay(seq.act & seq.final, self._column_steps, "leaving")
-        m.d.comb += emit.eq(Mux(seq.stationary, leaving, draining))
-        m.d.comb += z_load.eq(delay(emit, cols - 1, "emit"))
-        sums = [delay(bottoms[c], cols - 1 - c, f"deskew{c}") for c in range(cols)]
-        with m.If(self.z.ready):
-            m.d.sync += z_full.eq(0)
-        with m.If(en & z_load):
-            m.d.sync += z_full.eq(1)
-            m.d.sync += [self.z.payload[c].eq(sums[c]) for c in range(cols)]
+        leaving = delay(now.act & now.final, self._column_steps - 1, "leaving")
+        m.d.comb += emit.eq(Mux(now.stationary, leaving, draining))
+        m.d.comb += [
+            results.w_en.eq(en & delay(emit, cols - 1, "emit")),
+            results.w_data.eq(
+                Cat(carry(bottoms[c], cols - 1 - c, f"deskew{c}") for c in range(cols))
+            ),
+        ]
         return m
 
-    def _controls(self, m: Module, seq: Sequencer, delay: Delay) -> tuple[list[Value], Signal]:
+    def _controls(
+        self, m: Module, ahead: Flags, now: Flags, delay: Delay
+    ) -> tuple[list[Value], Signal]:
         """Control of column 0 for each row, and whether the bottom row drains."""
         rows, hop, turns = self.array.rows, self.array.adder_latency, self.array.interleave
         adder = self.array.multiply_steps + 1  # steps to the adder's input, the beat's register in
-        firsts = delay.taps(seq.first, adder, rows, "first")
-        lasts = delay.taps(Cat(seq.last, seq.end), adder + hop - 1, rows, "last")
-        swaps = delay.taps(seq.swap, 0, hop * (rows - 1) + 1, "swap")[::hop]
-        loading = delay(seq.load, 1, "loading")
-        load_index = delay(seq.load_index, 1, "load_index")
+        firsts = delay.taps(now.first, adder - 1, rows, "first")
+        lasts = delay.taps(Cat(now.last, now.end), adder + hop - 2, rows, "last")
+        swaps = [ahead.swap]
+        if rows > 1:
+            swaps += delay.taps(now.swap, hop - 1, hop * (rows - 2) + 1, "swap")[::hop]
 
         # A tile drains from the step after its bottom row is done; row r takes part until its own
         # results and those of the r rows above have passed. Tiles are at least as far apart as
@@ -173,7 +193,7 @@ class SparseArray(wiring.Component):
                     draining if r == rows - 1 else draining & (drain_step < (r + 1) * turns)
                 ),
                 control.load.eq(
-                    ~seq.stationary | (loading if r == 0 else loading & (load_index >= r))
+                    ~now.stationary | (now.load if r == 0 else now.load & (now.load_index >= r))
                 ),
                 control.swap.eq(swaps[r]),
             ]
@@ -181,12 +201,12 @@ class SparseArray(wiring.Component):
         return controls, draining
 
     def _partial_sums_in(
-        self, m: Module, seq: Sequencer, delay: Delay, memories: list[Memory]
+        self, m: Module, now: Flags, delay: Delay, memories: list[Memory]
     ) -> list[Value]:
         """What enters each column from above: the sum of the fold before, or zero."""
         adder = self.array.multiply_steps + 1  # as in `_controls`
-        addresses = delay.taps(self._address(seq), adder - 1, self.array.cols, "psum_read")
-        uses = delay.taps(seq.accumulate, adder, self.array.cols, "psum_use")
+        addresses = delay.taps(self._address(now), adder - 2, self.array.cols, "psum_read")
+        uses = delay.taps(now.accumulate, adder - 1, self.array.cols, "psum_use")
         tops: list[Value] = []
         for memory, address, use in zip(memories, addresses, uses, strict=True):
             read = memory.read_port()
@@ -195,12 +215,12 @@ class SparseArray(wiring.Component):
         return tops
 
     def _partial_sums_out(
-        self, m: Module, seq: Sequencer, delay: Delay, memories: list[Memory], sums: list[Value]
+        self, m: Module, now: Flags, delay: Delay, memories: list[Memory], sums: list[Value]
     ) -> None:
         """Sums that are not final go back to their column's memory."""
-        steps, cols = self._column_steps, self.array.cols
-        addresses = delay.taps(self._address(seq), steps, cols, "psum_write")
-        keeps = delay.taps(seq.act & ~seq.final, steps, cols, "psum_keep")
+        steps, cols = self._column_steps - 1, self.array.cols
+        addresses = delay.taps(self._address(now), steps, cols, "psum_write")
+        keeps = delay.taps(now.act & ~now.final, steps, cols, "psum_keep")
         for memory, address, keep, value in zip(memories, addresses, keeps, sums, strict=True):
             write = memory.write_port()
             m.d.comb += [
@@ -214,14 +234,15 @@ class SparseArray(wiring.Component):
         """Steps from a row of A to its sum below column 0 (weight stationary)."""
         return self.array.ws_exit - (self.array.cols - 1)
 
-    def _address(self, seq: Sequencer) -> Value:
-        return seq.act_index[: (self.array.psum_depth - 1).bit_length()]
+    def _address(self, now: Flags) -> Value:
+        return now.act_index[: (self.array.psum_depth - 1).bit_length()]
 
     def _array(
         self,
         m: Module,
-        seq: Sequencer,
-        delay: Delay,
+        step: Signal,
+        ahead: Flags,
+        carry: Delay,
         groups: list[Signal],
         pairs: list[Signal],
         controls: list[Value],
@@ -230,14 +251,16 @@ class SparseArray(wiring.Component):
         """The PEs; returns what leaves each column below."""
         rows, cols, bits = self.array.rows, self.array.cols, self.fmt.operand_bits
         hop = self.array.adder_latency
-        down_pair = [delay(pairs[c], c, f"skew_b{c}") for c in range(cols)]
+        stationary = Signal()  # constant while work is in flight, so a cycle more does not matter
+        m.d.sync += stationary.eq(ahead.stationary)
+        down_pair = [carry(pairs[c], c, f"skew_b{c}") for c in range(cols)]
         down_link: list[Value] = list(tops)
         for r in range(rows):
             # pairs move down a row a step (os), partial sums a row in the steps of an adder (ws)
-            skew = delay.taps(groups[r], 0, hop * r + 1, f"skew_a{r}")
+            skew = carry.taps(groups[r], 0, hop * r + 1, f"skew_a{r}")
             right_group: Value = skew[r]
             if hop > 1 and r:
-                right_group = Mux(seq.stationary, skew[hop * r], skew[r])
+                right_group = Mux(stationary, skew[hop * r], skew[r])
             right_control: Value = controls[r]
             for c in range(cols):
                 group = Signal(self.array.group * bits, name=f"group_{r}_{c}")
@@ -248,8 +271,8 @@ class SparseArray(wiring.Component):
                     PE_MODULE,
                     i_clk=ClockSignal(),
                     i_rst=ResetSignal(),
-                    i_en=delay.en,
-                    i_stationary=seq.stationary,
+                    i_step=step,
+                    i_stationary=ahead.stationary,
                     i_group_in=right_group,
                     o_group_out=group,
                     i_value_in=down_pair[c][:bits],

@@ -42,11 +42,19 @@ def delay(m: Module, en: Value, value: ValueLike, steps: int, name: str) -> Valu
 
 
 class Delay:
-    """Shift registers that advance with one enable."""
+    """Shift registers that advance with one enable.
 
-    def __init__(self, m: Module, en: Value) -> None:
+    Args:
+        m: the module under construction.
+        en: the registers advance in this cycle.
+        reset: they are reset; data, which flags say when to use, need not be, and a reset that
+            reaches every register costs more wires than the data.
+    """
+
+    def __init__(self, m: Module, en: Value, *, reset: bool = True) -> None:
         self.m = m
         self.en = en
+        self.reset = reset
 
     def __call__(self, value: ValueLike, steps: int, name: str) -> Value:
         """`value` as it was `steps` steps ago."""
@@ -57,7 +65,7 @@ class Delay:
         here = Value.cast(value)
         chain = [here]
         for i in range(start + count - 1):
-            register = Signal(len(here), name=f"{name}_d{i + 1}")
+            register = Signal(len(here), name=f"{name}_d{i + 1}", reset_less=not self.reset)
             with self.m.If(self.en):
                 self.m.d.sync += register.eq(here)
             here = register
