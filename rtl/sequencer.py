@@ -95,6 +95,7 @@ class Sequencer(wiring.Component):
         flags: of the present step, `flags_layout()`, from registers: what follows from the state
             is known a step before.
         idle: no job is held and the array has drained.
+        held: a job is held.
     """
 
     def __init__(self, array: ArrayShape) -> None:
@@ -105,6 +106,7 @@ class Sequencer(wiring.Component):
                 "en": In(1),
                 "flags": Out(flags_layout(array)),
                 "idle": Out(1),
+                "held": Out(1),
             }
         )
 
@@ -143,6 +145,7 @@ class Sequencer(wiring.Component):
 
         with m.If(self.en):
             m.d.sync += self.flags.eq(flags)
+        m.d.comb += self.held.eq(1)  # but in IDLE
 
         length = self.job.payload.length
         with m.FSM():
@@ -154,6 +157,7 @@ class Sequencer(wiring.Component):
                     ready.eq(empty | (self.job.payload.mode == job.mode)),
                     self.job.ready.eq(ready),
                     self.idle.eq(empty),
+                    self.held.eq(0),
                 ]
                 with m.If(self.en & ~empty):
                     m.d.sync += drained.eq(drained + 1)

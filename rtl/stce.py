@@ -36,7 +36,7 @@ from hwsim.rtl.pe import control_layout
 from hwsim.rtl.sequencer import Sequencer, flags_layout, job_layout
 from hwsim.rtl.stream import Delay
 
-__all__ = ["PE_MODULE", "SparseArray", "array_members"]
+__all__ = ["PE_MODULE", "SparseArray", "array_members", "status_layout"]
 
 Flags = Any  # a view of `flags_layout()`
 
@@ -55,7 +55,18 @@ def array_members(fmt: NumberFormat, array: ArrayShape) -> dict[str, Member]:
         "b": In(stream.Signature(data.ArrayLayout(pair, cols))),
         "z": Out(stream.Signature(data.ArrayLayout(fmt.accumulator_bits, cols))),
         "idle": Out(1),
+        "status": Out(status_layout()),
     }
+
+
+def status_layout() -> data.StructLayout:
+    """What the array did in the cycle before: at most one bit is set, none without a job.
+
+    Fields: `step` it advanced; `stall_z`, `stall_a`, `stall_b` it stood still for room for results,
+    for activations, for weights, the first of these that held. `hwsim.dataflows.stce_sim.Timeline`
+    counts the same.
+    """
+    return data.StructLayout({"step": 1, "stall_z": 1, "stall_a": 1, "stall_b": 1})
 
 
 class SparseArray(wiring.Component):
@@ -77,6 +88,7 @@ class SparseArray(wiring.Component):
             interleaved column tiles in turn, rows * interleave beats a tile. Weight stationary:
             one beat a row of A, after the last fold.
         idle: no job is held and the array has drained.
+        status: `status_layout()`, for counters of performance.
 
     Latency: the first result of a job is on `z` `hwsim.dataflows.stce.job_cycles` and its tail
     after the descriptor; throughput is one multiply-accumulate a PE and step.
@@ -100,12 +112,12 @@ class SparseArray(wiring.Component):
         flags = seq.flags
         step = Signal()  # decided in this cycle; the array takes it in the next
         en = Signal()
+        room, have_a, have_b = Signal(), Signal(), Signal()
         m.d.comb += [
-            step.eq(
-                (self.a.valid | ~flags.need_a)
-                & (self.b.valid | ~flags.need_b)
-                & (results.level <= RESULT_QUEUE - 2)
-            ),
+            have_a.eq(self.a.valid | ~flags.need_a),
+            have_b.eq(self.b.valid | ~flags.need_b),
+            room.eq(results.level <= RESULT_QUEUE - 2),
+            step.eq(have_a & have_b & room),
             seq.en.eq(step),
             self.a.ready.eq(step & flags.need_a),
             self.b.ready.eq(step & flags.need_b),
@@ -114,7 +126,13 @@ class SparseArray(wiring.Component):
             results.r_en.eq(self.z.ready),
             self.idle.eq(seq.idle & ~results.r_rdy),
         ]
-        m.d.sync += en.eq(step)
+        m.d.sync += [
+            en.eq(step),
+            self.status.step.eq(seq.held & step),
+            self.status.stall_z.eq(seq.held & ~room),
+            self.status.stall_a.eq(seq.held & room & ~have_a),
+            self.status.stall_b.eq(seq.held & room & have_a & ~have_b),
+        ]
         # The array sees a step's flags twice: here in front of its first register, ...
         ahead = flags
         # ... and here behind it.
