@@ -11,9 +11,10 @@ secure data access (AxPROT 0).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Member, Out
 
@@ -37,7 +38,10 @@ __all__ = [
     "axis_out",
     "block_words",
     "command_layout",
+    "drive_address",
     "pass_ports",
+    "pick",
+    "queue_sizes",
     "word_layout",
 ]
 
@@ -241,16 +245,16 @@ class Slice(wiring.Component):
         return m
 
 
-def address_payload(bus: BusConfig, prefix: str, component: Any, burst: Any) -> list[Any]:
-    """Statements that drive an address channel's fields, but the handshake, from a burst.
+def drive_address(bus: BusConfig, component: Any, channel: str, source: Any) -> list[Any]:
+    """Statements that drive an address channel from a stream of {address, length - 1}.
 
     Args:
         bus: the bus.
-        prefix: with the channel, as `m_axi_ar`.
         component: whose ports they are.
-        burst: {address, length - 1}.
+        channel: their prefix, as `m_axi_ar`.
+        source: the stream.
     """
-    constants: dict[str, ValueLike] = {
+    fields: dict[str, ValueLike] = {
         "id": 0,
         "size": (bus.data_bits // 8).bit_length() - 1,
         "burst": 0b01,  # incrementing
@@ -258,10 +262,37 @@ def address_payload(bus: BusConfig, prefix: str, component: Any, burst: Any) -> 
         "cache": CACHE,
         "prot": 0,
         "qos": 0,
-        "addr": burst.address,
-        "len": burst.length,
+        "addr": source.payload.address,
+        "len": source.payload.length,
+        "valid": source.valid,
     }
-    return [getattr(component, f"{prefix}{name}").eq(value) for name, value in constants.items()]
+    driven = [getattr(component, f"{channel}{name}").eq(value) for name, value in fields.items()]
+    return [*driven, source.ready.eq(getattr(component, f"{channel}ready"))]
+
+
+def pick(grant: Value, choices: Sequence[Any]) -> Any:
+    """The choice whose bit of `grant` is set, 0 when none is; views stay views."""
+    word: Value = Const(0)
+    for bit, choice in zip(grant, choices, strict=True):
+        given = Value.cast(choice)
+        word = word | Mux(bit, given, Const(0, len(given)))
+    first = choices[0]
+    return data.View(first.shape(), word) if isinstance(first, data.View) else word
+
+
+def queue_sizes(bus: BusConfig, clients: int, given: int | Sequence[int]) -> tuple[int, ...]:
+    """Words of each client's queue.
+
+    Raises:
+        ValueError: there is no client, or a queue does not hold a burst.
+    """
+    if clients < 1:
+        raise ValueError(f"clients >= 1 must hold, but got {clients}")
+    words = (given,) * clients if isinstance(given, int) else tuple(given)
+    least = max(2, block_words(bus))
+    if len(words) != clients or min(words) < least:
+        raise ValueError(f"queue_words must be {clients} numbers >= {least}, but got {given}")
+    return words
 
 
 def _address_members(channel: str, bus: BusConfig) -> dict[str, Member]:

@@ -13,12 +13,26 @@ cycle in which a burst is asked for until its first word has come, and k is limi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from amaranth.lib import stream, wiring
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.fifo import SyncFIFO, SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from hwsim.config_base import BusConfig
-from hwsim.rtl.axi import axi_read_members, block_words, command_layout, word_layout
+from hwsim.rtl.axi import (
+    Slice,
+    axi_read_members,
+    block_words,
+    command_layout,
+    drive_address,
+    pick,
+    queue_sizes,
+    word_layout,
+)
+from hwsim.rtl.axi_burst import BurstSplitter
+from hwsim.rtl.rowwise_parts import RoundRobin
 
 __all__ = ["ReadEngine", "read_queue_words"]
 
@@ -35,7 +49,7 @@ class ReadEngine(wiring.Component):
         bus: widths, burst length, bursts under way.
         clients: how many, at least 1.
         queue_words: words of each client's queue, one number for all or one each, at least
-            `block_words(bus)`; default `read_queue_words(bus)`.
+            max(2, `block_words(bus)`); default `read_queue_words(bus)`.
 
     Ports:
         command[i]: {address, bytes}, `command_layout(bus)`; address a multiple of the bus's bytes
@@ -55,17 +69,12 @@ class ReadEngine(wiring.Component):
     def __init__(
         self, bus: BusConfig, clients: int, queue_words: int | Sequence[int] | None = None
     ) -> None:
-        if clients < 1:
-            raise ValueError(f"clients >= 1 must hold, but got {clients}")
-        given = read_queue_words(bus) if queue_words is None else queue_words
-        words = (given,) * clients if isinstance(given, int) else tuple(given)
-        if len(words) != clients or min(words) < block_words(bus):
-            raise ValueError(
-                f"queue_words must be {clients} numbers >= {block_words(bus)}, but got {given}"
-            )
+        default = read_queue_words(bus)
+        self.queue_words = queue_sizes(
+            bus, clients, default if queue_words is None else queue_words
+        )
         self.bus = bus
         self.clients = clients
-        self.queue_words = words
         super().__init__(
             {
                 "command": In(stream.Signature(command_layout(bus))).array(clients),
@@ -80,3 +89,99 @@ class ReadEngine(wiring.Component):
                 **axi_read_members(bus),
             }
         )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        splitters, queues = self._clients(m)
+        order_layout = data.StructLayout(
+            {"client": range(max(self.clients, 2)), "last": 1, "address": self.bus.address_bits}
+        )
+        m.submodules.order = order = SyncFIFO(
+            width=order_layout.size, depth=self.bus.outstanding_reads
+        )
+
+        # Asking: the next client's burst to the address channel and to the order of words.
+        m.submodules.ask = ask = Slice(
+            data.StructLayout({"address": self.bus.address_bits, "length": 8})
+        )
+        m.submodules.arbiter = arbiter = RoundRobin(self.clients)
+        burst = pick(arbiter.grant, [one.burst.payload for one in splitters])
+        asked = Signal(order_layout)
+        m.d.comb += [
+            arbiter.requests.eq(Cat(one.burst.valid for one in splitters)),
+            arbiter.enable.eq(ask.i.ready & order.w_rdy & ~self.stop),
+            *(one.burst.ready.eq(arbiter.grant[i]) for i, one in enumerate(splitters)),
+            self.read_burst.eq(arbiter.grant.any()),
+            ask.i.valid.eq(self.read_burst),
+            ask.i.payload.address.eq(burst.address),
+            ask.i.payload.length.eq(burst.length),
+            order.w_en.eq(self.read_burst),
+            order.w_data.eq(asked),
+            asked.client.eq(pick(arbiter.grant, list(range(self.clients)))),
+            asked.last.eq(burst.last),
+            asked.address.eq(burst.address),
+            *drive_address(self.bus, self, "m_axi_ar", ask.o),
+            self.m_axi_rready.eq(1),
+        ]
+
+        # Answers: registered, then to the queue of the client that is next in order.
+        came = Signal()
+        word = Signal(data.StructLayout({"data": self.bus.data_bits, "resp": 2, "last": 1}))
+        head = Signal(order_layout)
+        m.d.sync += [
+            came.eq(self.m_axi_rvalid),
+            word.data.eq(self.m_axi_rdata),
+            word.resp.eq(self.m_axi_rresp),
+            word.last.eq(self.m_axi_rlast),
+        ]
+        m.d.comb += [
+            head.eq(order.r_data),
+            order.r_en.eq(came & word.last),
+            self.read_bytes.eq(Mux(came, self.bus.data_bits // 8, 0)),
+            self.idle.eq(~order.r_rdy & ~came & ~Cat(one.held for one in splitters).any()),
+        ]
+        for i, queue in enumerate(queues):
+            m.d.comb += [
+                queue.w_en.eq(came & (head.client == i)),
+                queue.w_data.eq(Cat(word.data, word.last & head.last)),
+            ]
+        self._errors(m, came, word, head.address)
+        return m
+
+    def _clients(self, m: Module) -> tuple[list[Any], list[Any]]:
+        """Splitter and queue of every client."""
+        splitters, queues = [], []
+        for i, words in enumerate(self.queue_words):
+            m.submodules[f"splitter{i}"] = splitter = BurstSplitter(self.bus, words, words)
+            queue = SyncFIFOBuffered(width=self.bus.data_bits + 1, depth=words)
+            m.submodules[f"queue{i}"] = ResetInserter(self.stop)(queue)
+            wiring.connect(m, wiring.flipped(self.command[i]), splitter.command)
+            out = self.data[i]
+            m.d.comb += [
+                splitter.stop.eq(self.stop),
+                splitter.give.eq(queue.r_rdy & queue.r_en),
+                Value.cast(out.payload).eq(queue.r_data),
+                out.valid.eq(queue.r_rdy),
+                queue.r_en.eq(out.ready),
+            ]
+            splitters.append(splitter)
+            queues.append(queue)
+        return splitters, queues
+
+    def _errors(self, m: Module, came: Signal, word: Any, address: Any) -> None:
+        """The first bad word: a burst stays in its block, so only the place in it counts up."""
+        beat = Signal(8)
+        low = (self.bus.data_bits // 8).bit_length() - 1
+        high = low + block_words(self.bus).bit_length() - 1
+        place = Signal(high - low)
+        m.d.comb += place.eq(address[low:high] + beat)
+        with m.If(came):
+            m.d.sync += beat.eq(Mux(word.last, 0, beat + 1))
+        with m.If(self.stop):
+            m.d.sync += self.error.eq(0)
+        with m.Elif(came & word.resp[1] & ~self.error):
+            m.d.sync += [
+                self.error.eq(1),
+                self.error_response.eq(word.resp),
+                self.error_address.eq(Cat(address[:low], place, address[high:])),
+            ]

@@ -1,0 +1,128 @@
+"""Cuts a client's commands into bursts and reserves room for each before it is offered.
+
+Bursts stay in aligned blocks of `block_words(bus)` words: the first ends at a block's end, those
+between are whole blocks. So the next address needs no adder over a variable length, and none
+crosses 4 KB, which is a multiple of a block. `hwsim.models.axi_law.bursts` is the same rule.
+"""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.config_base import BusConfig
+from hwsim.rtl.axi import BYTES_BITS, block_words, command_layout
+
+__all__ = ["BurstSplitter", "burst_layout"]
+
+
+def burst_layout(bus: BusConfig) -> data.StructLayout:
+    """A burst: address, beats - 1, whether it ends its command, bytes - 1 of its last beat."""
+    word_bits = (bus.data_bits // 8).bit_length() - 1
+    return data.StructLayout(
+        {"address": bus.address_bits, "length": 8, "last": 1, "tail": word_bits}
+    )
+
+
+class BurstSplitter(wiring.Component):
+    """Commands in, bursts out; a burst a cycle, two cycles from a command to its first burst.
+
+    Args:
+        bus: the bus.
+        room: words that may be reserved at most.
+        start: of these, how many after reset.
+
+    Ports:
+        command: {address, bytes}.
+        burst: `burst_layout(bus)`. A burst is offered only when its words fit in the room there
+            is, and takes them.
+        give: a word of room comes (back) in this cycle.
+        held: a command or an offered burst is held.
+        stop: drops commands and the offered burst; room is as after reset.
+    """
+
+    def __init__(self, bus: BusConfig, room: int, start: int) -> None:
+        self.bus = bus
+        self.room = room
+        self.start = start
+        super().__init__(
+            {
+                "command": In(stream.Signature(command_layout(bus))),
+                "burst": Out(stream.Signature(burst_layout(bus))),
+                "give": In(1),
+                "held": Out(1),
+                "stop": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        words = block_words(self.bus)
+        in_word = (self.bus.data_bits // 8).bit_length() - 1  # bits of a byte's place in a word
+        in_block = words.bit_length() - 1  # bits of a word's place in a block
+        block_bits = self.bus.address_bits - in_word - in_block
+
+        # First stage: which blocks the command touches, and where in the first and last.
+        address, length = self.command.payload.address, self.command.payload.bytes
+        end = Signal(BYTES_BITS + 1)  # of the last byte, from the first block's start
+        m.d.comb += end.eq(address[in_word : in_word + in_block] * (1 << in_word) + length - 1)
+        command = data.StructLayout(
+            {
+                "block": block_bits,
+                "place": in_block,  # of the first word in its block
+                "more": BYTES_BITS + 1 - in_word - in_block,  # blocks behind the first
+                "end": in_block,  # of the last word in its block
+                "tail": in_word,
+            }
+        )
+        waiting, waits = Signal(command), Signal()
+        now, valid = Signal(command), Signal()
+        final = Signal()  # `now` has no further block
+        take = Signal()  # the next burst is offered
+        m.d.comb += self.command.ready.eq(~waits | ~valid | (take & final))
+        with m.If(~valid | (take & final)):
+            m.d.sync += [now.eq(waiting), valid.eq(waits), final.eq(waiting.more == 0)]
+        with m.Elif(take):
+            m.d.sync += [
+                now.block.eq(now.block + 1),
+                now.place.eq(0),
+                now.more.eq(now.more - 1),
+                final.eq(now.more == 1),
+            ]
+        with m.If(self.command.ready):
+            m.d.sync += [
+                waits.eq(self.command.valid & (length != 0)),
+                waiting.block.eq(address[in_word + in_block :]),
+                waiting.place.eq(address[in_word : in_word + in_block]),
+                waiting.more.eq(end[in_word + in_block :]),
+                waiting.end.eq(end[in_word : in_word + in_block]),
+                waiting.tail.eq(end[:in_word]),
+            ]
+
+        # Second stage: a burst is offered when its words fit.
+        left = Signal(range(self.room + 1), init=self.start)
+        last_word = Signal(range(max(words, 2)))
+        beats = Signal(range(words + 1))
+        m.d.comb += [
+            last_word.eq(Mux(final, now.end, words - 1)),
+            beats.eq(last_word - now.place + 1),
+            take.eq(valid & (left >= beats) & (~self.burst.valid | self.burst.ready)),
+            self.held.eq(waits | valid | self.burst.valid),
+        ]
+        m.d.sync += left.eq(left - Mux(take, beats, 0) + self.give)
+        with m.If(self.burst.ready):
+            m.d.sync += self.burst.valid.eq(0)
+        with m.If(take):
+            m.d.sync += [
+                self.burst.valid.eq(1),
+                self.burst.payload.address.eq(
+                    Cat(Const(0, in_word), now.place, now.block)[: self.bus.address_bits]
+                ),
+                self.burst.payload.length.eq(last_word - now.place),
+                self.burst.payload.last.eq(final),
+                self.burst.payload.tail.eq(Mux(final, now.tail, (1 << in_word) - 1)),
+            ]
+        with m.If(self.stop):
+            m.d.sync += [waits.eq(0), valid.eq(0), self.burst.valid.eq(0), left.eq(left.init)]
+        return m
