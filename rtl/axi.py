@@ -289,7 +289,7 @@ def queue_sizes(bus: BusConfig, clients: int, given: int | Sequence[int]) -> tup
     if clients < 1:
         raise ValueError(f"clients >= 1 must hold, but got {clients}")
     words = (given,) * clients if isinstance(given, int) else tuple(given)
-    least = max(2, block_words(bus))
+    least = max(3, block_words(bus))
     if len(words) != clients or min(words) < least:
         raise ValueError(f"queue_words must be {clients} numbers >= {least}, but got {given}")
     return words

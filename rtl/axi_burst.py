@@ -70,9 +70,9 @@ class BurstSplitter(wiring.Component):
         command = data.StructLayout(
             {
                 "block": block_bits,
-                "place": in_block,  # of the first word in its block
+                "place": max(in_block, 1),  # of the first word in its block
                 "more": BYTES_BITS + 1 - in_word - in_block,  # blocks behind the first
-                "end": in_block,  # of the last word in its block
+                "end": max(in_block, 1),  # of the last word in its block
                 "tail": in_word,
             }
         )
@@ -117,7 +117,7 @@ class BurstSplitter(wiring.Component):
             m.d.sync += [
                 self.burst.valid.eq(1),
                 self.burst.payload.address.eq(
-                    Cat(Const(0, in_word), now.place, now.block)[: self.bus.address_bits]
+                    Cat(Const(0, in_word), now.place[:in_block], now.block)[: self.bus.address_bits]
                 ),
                 self.burst.payload.length.eq(last_word - now.place),
                 self.burst.payload.last.eq(final),

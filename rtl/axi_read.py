@@ -39,7 +39,7 @@ __all__ = ["ReadEngine", "read_queue_words"]
 
 def read_queue_words(bus: BusConfig) -> int:
     """Words of a client's queue by default: all bursts that may be under way."""
-    return max(2, bus.outstanding_reads) * block_words(bus)
+    return max(3, bus.outstanding_reads * block_words(bus))
 
 
 class ReadEngine(wiring.Component):
@@ -49,7 +49,7 @@ class ReadEngine(wiring.Component):
         bus: widths, burst length, bursts under way.
         clients: how many, at least 1.
         queue_words: words of each client's queue, one number for all or one each, at least
-            max(2, `block_words(bus)`); default `read_queue_words(bus)`.
+            max(3, `block_words(bus)`); default `read_queue_words(bus)`.
 
     Ports:
         command[i]: {address, bytes}, `command_layout(bus)`; address a multiple of the bus's bytes
@@ -173,8 +173,7 @@ class ReadEngine(wiring.Component):
         beat = Signal(8)
         low = (self.bus.data_bits // 8).bit_length() - 1
         high = low + block_words(self.bus).bit_length() - 1
-        place = Signal(high - low)
-        m.d.comb += place.eq(address[low:high] + beat)
+        place = (address[low:high] + beat)[: high - low]
         with m.If(came):
             m.d.sync += beat.eq(Mux(word.last, 0, beat + 1))
         with m.If(self.stop):

@@ -33,7 +33,7 @@ __all__ = ["WriteEngine", "write_queue_words"]
 
 def write_queue_words(bus: BusConfig) -> int:
     """Words of a client's queue by default: one burst that goes out, one that comes in."""
-    return 2 * block_words(bus)
+    return max(3, 2 * block_words(bus))
 
 
 class WriteEngine(wiring.Component):
@@ -43,7 +43,7 @@ class WriteEngine(wiring.Component):
         bus: widths, burst length; as many write bursts as `outstanding_reads` may be under way.
         clients: how many, at least 1.
         queue_words: words of each client's queue, one number for all or one each, at least
-            max(2, `block_words(bus)`); default `write_queue_words(bus)`.
+            max(3, `block_words(bus)`); default `write_queue_words(bus)`.
 
     Ports:
         command[i]: {address, bytes}, `command_layout(bus)`; address a multiple of the bus's bytes
@@ -176,7 +176,7 @@ class WriteEngine(wiring.Component):
             send.i.payload.data.eq(pick(now.client, [one.r_data for one in queues])),
             send.i.payload.last.eq(final),
             send.i.payload.strobe.eq(
-                Mux(final, Cat(now.tail >= i for i in range(size)), (1 << size) - 1)
+                Mux(final, Cat(1, (now.tail >= i for i in range(1, size))), (1 << size) - 1)
             ),
             *(one.r_en.eq(leaves & now.client[i]) for i, one in enumerate(queues)),
             words.r_en.eq(~valid | (leaves & final)),

@@ -14,24 +14,32 @@ cleared.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal, Value
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out
 
 from hwsim.config_base import BusConfig
-from hwsim.models.shell_map import ShellSpec, shell_map
-from hwsim.rtl.axi import axi_master_members, axil_slave_members, command_layout, word_layout
-from hwsim.rtl.registers import field_members
+from hwsim.models.registers import RegisterMap
+from hwsim.models.shell_map import COUNTER_BASE, ERRORS, SHELL_COUNTERS, ShellSpec, shell_map
+from hwsim.rtl.axi import (
+    axi_master_members,
+    axi_read_members,
+    axi_write_members,
+    axil_slave_members,
+    block_words,
+    command_layout,
+    pass_ports,
+    word_layout,
+)
+from hwsim.rtl.axi_read import ReadEngine, read_queue_words
+from hwsim.rtl.axi_write import WriteEngine
+from hwsim.rtl.registers import RegisterBank, field_members
+from hwsim.rtl.shell_counters import CounterBank
+from hwsim.rtl.shell_fetch import INDEX_BITS, DescriptorFetcher, descriptor_payload
 
 __all__ = ["INDEX_BITS", "Shell", "descriptor_payload", "shell_members"]
-
-INDEX_BITS = 20
-"""Width of the number of a descriptor in its list."""
-
-
-def descriptor_payload(spec: ShellSpec) -> data.StructLayout:
-    """A descriptor and its number in the list; `record_layout(layout)(payload.record)` names it."""
-    return data.StructLayout({"record": spec.record_bytes * 8, "index": INDEX_BITS})
 
 
 def shell_members(spec: ShellSpec, bus: BusConfig) -> dict[str, Member]:
@@ -108,10 +116,221 @@ class Shell(wiring.Component):
             members[f"write{i}"] = In(stream.Signature(command_layout(bus)))
             members[f"write_data{i}"] = In(stream.Signature(bus.data_bits))
             members[f"written{i}"] = Out(1)
-        own = {one.name for one in spec.registers}
-        for register in self.registers.registers:
-            if register.name in own:
-                from hwsim.models.registers import RegisterMap
+        self._own: dict[str, Member] = {}
+        if spec.registers:
+            self._own = field_members(RegisterMap(name=spec.kind, registers=spec.registers))
+        self._completed = Signal(INDEX_BITS)
+        super().__init__(members | self._own)
 
-                members |= field_members(RegisterMap(name=spec.kind, registers=(register,)))
-        super().__init__(members)
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.registers = registers = RegisterBank(self.registers)
+        stop = Signal()
+        read, write = self._engines(m, stop)
+        quiet = read.idle & write.idle if write is not None else read.idle
+        fetch = DescriptorFetcher(self.spec, self.bus)
+        m.submodules.fetch = ResetInserter(self.clear)(fetch)
+        pass_ports(m, self, registers, axil_slave_members(self.registers.address_bits))
+        pass_ports(m, self, registers, self._own)
+        _link(m, fetch.command, read.command[0])
+        _link(m, read.data[0], fetch.words)
+        wiring.connect(m, fetch.o, wiring.flipped(self.descriptor))
+        self._control(m, registers, fetch, self._fault(m, fetch, read, write), quiet, stop)
+        self._counters(m, registers, read, write)
+        return m
+
+    def _engines(self, m: Module, stop: Signal) -> tuple[ReadEngine, WriteEngine | None]:
+        """DMA with the family's clients; the descriptor list is the read engine's first."""
+        words = _sizes(self.read_words, self.readers, read_queue_words(self.bus))
+        fetch_words = max(
+            4, 2 * block_words(self.bus), 2 * self.spec.record_bytes * 8 // self.bus.data_bits
+        )
+        m.submodules.read = read = ReadEngine(self.bus, self.readers + 1, [fetch_words, *words])
+        pass_ports(m, self, read, axi_read_members(self.bus))
+        m.d.comb += read.stop.eq(stop)
+        for i in range(self.readers):
+            _link(m, getattr(self, f"read{i}"), read.command[i + 1])
+            _link(m, read.data[i + 1], getattr(self, f"read_data{i}"))
+        if not self.writers:  # the channels are there, as a full AXI4 master has them, and silent
+            return read, None
+        m.submodules.write = write = WriteEngine(self.bus, self.writers, self.write_words)
+        pass_ports(m, self, write, axi_write_members(self.bus))
+        m.d.comb += write.stop.eq(stop)
+        for i in range(self.writers):
+            _link(m, getattr(self, f"write{i}"), write.command[i])
+            _link(m, getattr(self, f"write_data{i}"), write.data[i])
+            m.d.comb += getattr(self, f"written{i}").eq(write.done[i])
+        return read, write
+
+    def _fault(
+        self, m: Module, fetch: DescriptorFetcher, read: ReadEngine, write: WriteEngine | None
+    ) -> Any:
+        """The first thing that is wrong in this cycle: (is there one, register values)."""
+        code, index = Signal(8), Signal(INDEX_BITS)
+        address, response = Signal(64), Signal(2)
+        done = self._completed
+        m.d.comb += index.eq(done)
+        with m.If(fetch.bad):
+            m.d.comb += [code.eq(fetch.bad_code), index.eq(fetch.bad_index)]
+        with m.Elif(self.fault):
+            m.d.comb += [code.eq(self.fault_code), index.eq(self.fault_index)]
+        with m.Elif(read.error):
+            m.d.comb += [
+                code.eq(ERRORS["read_bus"]),
+                address.eq(read.error_address),
+                response.eq(read.error_response),
+            ]
+        if write is not None:
+            with m.Elif(write.error):
+                m.d.comb += [
+                    code.eq(ERRORS["write_bus"]),
+                    address.eq(write.error_address),
+                    response.eq(write.error_response),
+                ]
+        wrong = fetch.bad | self.fault | read.error
+        return (
+            wrong | write.error if write is not None else wrong,
+            Cat(code, index, address, response),
+        )
+
+    def _control(
+        self,
+        m: Module,
+        registers: Any,
+        fetch: DescriptorFetcher,
+        fault: tuple[Value, Value],
+        quiet: Value,
+        stop: Signal,
+    ) -> None:
+        """States, list, errors, interrupt."""
+        wrong, what = fault
+        completed = self._completed
+        list_address = Cat(registers.list_address_lo, registers.list_address_hi)
+        low = (self.bus.data_bits // 8).bit_length() - 1
+        bad_list = (
+            list_address[:low].any()
+            | list_address[self.bus.address_bits :].any()
+            | (registers.list_count == 0)
+        )
+        code, index = Signal(8), Signal(INDEX_BITS)
+        address, response = Signal(64), Signal(2)
+        idle, done = Signal(), Signal()
+        held = Signal(2)  # cycles of a reset
+        all_done, halts, ends = Signal(), Signal(), Signal()
+        m.d.comb += [
+            fetch.address.eq(list_address),
+            fetch.count.eq(registers.list_count),
+            fetch.completed.eq(completed),
+            all_done.eq(self.completed & (completed + 1 == registers.list_count)),
+            registers.status_idle.eq(idle),
+            registers.status_busy.eq(self.running | self.clear),
+            registers.status_done.eq(done),
+            registers.status_error.eq(self.halted),
+            registers.completed.eq(completed),
+            registers.error_code.eq(code),
+            registers.error_response.eq(response),
+            registers.error_index.eq(index),
+            registers.error_address_lo.eq(address[:32]),
+            registers.error_address_hi.eq(address[32:]),
+            registers.irq_status_done_set.eq(ends),
+            registers.irq_status_error_set.eq(halts),
+            registers.irq_status_descriptor_set.eq(self.running & self.completed & self.notify),
+        ]
+        enabled = Cat(
+            registers.irq_enable_done & registers.irq_status_done,
+            registers.irq_enable_error & registers.irq_status_error,
+            registers.irq_enable_descriptor & registers.irq_status_descriptor,
+        )
+        m.d.sync += self.irq.eq(enabled.any())
+        with m.FSM():
+            with m.State("reset"):
+                m.d.comb += [self.clear.eq(1), stop.eq(1)]
+                m.d.sync += [
+                    held.eq(Mux(held == 3, 3, held + 1)),
+                    Cat(completed, code, index, address, response, done).eq(0),
+                ]
+                with m.If((held == 3) & quiet):
+                    m.next = "idle"
+                with m.If(registers.control_soft_reset):
+                    m.next = "reset"
+            with m.State("idle"):
+                m.d.comb += idle.eq(1)
+                with m.If(registers.control_start):
+                    m.d.sync += [completed.eq(0), done.eq(0)]
+                    with m.If(bad_list):
+                        m.d.sync += code.eq(ERRORS["list"])
+                        m.d.comb += halts.eq(1)
+                        m.next = "halted"
+                    with m.Else():
+                        m.d.comb += fetch.start.eq(1)
+                        m.next = "running"
+                with m.If(registers.control_soft_reset):
+                    m.d.sync += held.eq(0)
+                    m.next = "reset"
+            with m.State("running"):
+                m.d.comb += self.running.eq(1)
+                with m.If(self.completed):
+                    m.d.sync += completed.eq(completed + 1)
+                with m.If(wrong):
+                    m.d.sync += Cat(code, index, address, response).eq(what)
+                    m.d.comb += halts.eq(1)
+                    m.next = "halted"
+                with m.Elif(all_done):
+                    m.d.sync += done.eq(1)
+                    m.d.comb += ends.eq(1)
+                    m.next = "idle"
+                with m.If(registers.control_soft_reset):
+                    m.d.sync += held.eq(0)
+                    m.next = "reset"
+            with m.State("halted"):
+                m.d.comb += [self.halted.eq(1), stop.eq(1)]
+                with m.If(registers.control_soft_reset):
+                    m.d.sync += held.eq(0)
+                    m.next = "reset"
+
+    def _counters(
+        self, m: Module, registers: Any, read: ReadEngine, write: WriteEngine | None
+    ) -> None:
+        m.submodules.counters = bank = CounterBank(self.spec.all_counters)
+        own: dict[str, Value] = {
+            "bus.cycle": self.running,
+            "bus.read_burst": read.read_burst,
+            "bus.write_burst": write.write_burst if write is not None else Value.cast(0),
+            "dram.read": read.read_bytes,
+            "dram.write": write.write_bytes if write is not None else Value.cast(0),
+        }
+        assert list(own) == list(SHELL_COUNTERS)
+        first = COUNTER_BASE // 4
+        place = registers.read_index - first
+        m.d.comb += [
+            bank.clear.eq(registers.control_clear_counters),
+            bank.which.eq(place[1:]),
+            bank.capture.eq(
+                registers.read_valid
+                & (registers.read_index >= first)
+                & (registers.read_index < first + 2 * len(self.spec.all_counters))
+                & ~place[0]
+            ),
+        ]
+        for i, name in enumerate(self.spec.all_counters):
+            tag = f"count_{name.replace('.', '_')}"
+            add = own[name] if name in own else getattr(self, tag)
+            m.d.comb += [
+                getattr(bank, f"add_{i}").eq(add),
+                getattr(registers, f"{tag}_lo").eq(getattr(bank, f"low_{i}")),
+                getattr(registers, f"{tag}_hi").eq(bank.shadow),
+            ]
+
+
+def _sizes(given: int | Sequence[int] | None, count: int, default: int) -> list[int]:
+    if given is None:
+        given = default
+    return [given] * count if isinstance(given, int) else list(given)
+
+
+def _link(m: Module, source: Any, sink: Any) -> None:
+    m.d.comb += [
+        Value.cast(sink.payload).eq(Value.cast(source.payload)),
+        sink.valid.eq(source.valid),
+        source.ready.eq(sink.ready),
+    ]
