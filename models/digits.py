@@ -63,11 +63,17 @@ def shipped_weights(name: str) -> Weights:
 
 
 def train(
-    name: str, *, seed: int = _SEED, epochs: int = _EPOCHS, pattern: NMPattern = PATTERN
+    name: str,
+    *,
+    seed: int = _SEED,
+    epochs: int = _EPOCHS,
+    pattern: NMPattern = PATTERN,
+    dense_layers: int = 1,
 ) -> tuple[Weights, float]:
     """Train `digits_mlp` or `digits_cnn`; returns pruned weights and accuracy on held-out images.
 
-    Momentum SGD on the cross entropy, learning rate 0.05 falling to 0 as a cosine.
+    Momentum SGD on the cross entropy, learning rate 0.05 falling to 0 as a cosine. The first
+    `dense_layers` layers are not pruned.
 
     Raises:
         ValueError: an unknown name, or scikit-learn is not installed.
@@ -91,13 +97,15 @@ def train(
         order = rng.permutation(len(x))
         for at in range(0, len(x) - _BATCH + 1, _BATCH):
             pick = order[at : at + _BATCH]
-            gradient = _gradient(name, _pruned(name, dense, pattern), x[pick], y[pick])
+            gradient = _gradient(
+                name, _pruned(name, dense, pattern, dense_layers), x[pick], y[pick]
+            )
             rate = np.float32(_RATE * 0.5 * (1 + np.cos(np.pi * step / steps)))
             for key, g in gradient.items():
                 velocity[key] = np.float32(_MOMENTUM) * velocity[key] + g
                 dense[key] = dense[key] - rate * velocity[key]
             step += 1
-    weights = _pruned(name, dense, pattern)
+    weights = _pruned(name, dense, pattern, dense_layers)
     held_x, held_y = test_images(name)
     logits = _run(name, weights, held_x)[0]
     return weights, float((logits.argmax(1) == held_y).mean())
@@ -115,10 +123,10 @@ def _shaped(name: str, images: NDArray) -> NDArray:
     return images.reshape(len(images), -1) if name == "digits_mlp" else images[:, None]
 
 
-def _pruned(name: str, dense: Weights, pattern: NMPattern) -> Weights:
+def _pruned(name: str, dense: Weights, pattern: NMPattern, skip: int) -> Weights:
     """Masks along k: input channel innermost, as `kernel_matrix` lays a kernel out."""
     weights = dict(dense)
-    for layer, shape in _LAYERS[name][1:]:
+    for layer, shape in _LAYERS[name][skip:]:
         w = dense[f"{layer}.weight"]
         mask = nm_mask(kernel_matrix(w), pattern.n, pattern.m, 0).T
         channels_last = (shape[0], *shape[2:], shape[1])

@@ -66,27 +66,24 @@ class UartReceiver(wiring.Component):
                 m.d.sync += [left.eq(self.clocks_per_bit // 2), bits.eq(0)]
                 with m.If(~line[1]):
                     m.next = "START"
-            with m.State("START"):
-                with m.If(left == 0):
-                    m.d.sync += left.eq(self.clocks_per_bit - 1)
-                    with m.If(one):  # a glitch
+            with m.State("START"), m.If(left == 0):
+                m.d.sync += left.eq(self.clocks_per_bit - 1)
+                with m.If(one):  # a glitch
+                    m.next = "IDLE"
+                with m.Else():
+                    m.next = "BITS"
+            with m.State("BITS"), m.If(left == 0):
+                m.d.sync += [left.eq(self.clocks_per_bit - 1), bits.eq(bits + 1)]
+                with m.If(bits == 8):
+                    m.d.sync += [self.o.valid.eq(one), self.framing_error.eq(~one)]
+                    with m.If(one):
                         m.next = "IDLE"
                     with m.Else():
-                        m.next = "BITS"
-            with m.State("BITS"):
-                with m.If(left == 0):
-                    m.d.sync += [left.eq(self.clocks_per_bit - 1), bits.eq(bits + 1)]
-                    with m.If(bits == 8):
-                        m.d.sync += [self.o.valid.eq(one), self.framing_error.eq(~one)]
-                        with m.If(one):
-                            m.next = "IDLE"
-                        with m.Else():
-                            m.next = "BREAK"
-                    with m.Else():
-                        m.d.sync += byte.eq(Cat(byte[1:], one))
-            with m.State("BREAK"):
-                with m.If(line[1:].all()):
-                    m.next = "IDLE"
+                        m.next = "BREAK"
+                with m.Else():
+                    m.d.sync += byte.eq(Cat(byte[1:], one))
+            with m.State("BREAK"), m.If(line[1:].all()):
+                m.next = "IDLE"
         return m
 
 
