@@ -1,0 +1,144 @@
+"""Small components that stand in proofs: helpers made into components, and lanes without arithmetic.
+
+A proof about the order of words need not multiply: `DelayLane` has the ports of a lane and gives
+back, as many steps later, bits of what went in. That the real lane holds its result while it does
+not advance is the rule `lane holds`; that its latency is the assumed one is what every simulated
+case checks, cycle for cycle.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from amaranth.hdl import Assert, Cat, Module, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwsim.rtl.pipeline import Pipeline
+from hwsim.rtl.rowwise_parts import merge
+from hwsim.rtl.stream import Delay, lockstep
+
+__all__ = ["CutPipe", "DelayLane", "LaneHolds", "LockstepPipe", "MergeHarness"]
+
+
+class LockstepPipe(wiring.Component):
+    """`hwsim.rtl.stream.lockstep` around `depth` registers."""
+
+    def __init__(self, bits: int, depth: int) -> None:
+        self.depth = depth
+        super().__init__({"i": In(stream.Signature(bits)), "o": Out(stream.Signature(bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        en = lockstep(m, self.i, self.o, self.depth)
+        late = Delay(m, en, reset=False)(self.i.payload, self.depth, "word")
+        m.d.comb += self.o.payload.eq(late)
+        return m
+
+
+class CutPipe(wiring.Component):
+    """`hwsim.rtl.pipeline.Pipeline` with registers at the given boundaries of three, and behind."""
+
+    def __init__(self, bits: int, cuts: Sequence[int], last: int) -> None:
+        self.cuts = tuple(cuts)
+        self.last = last
+        super().__init__({"i": In(stream.Signature(bits)), "o": Out(stream.Signature(bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        en = Signal()
+        pipe = Pipeline(m, en, self.cuts, self.last)
+        m.d.comb += en.eq(lockstep(m, self.i, self.o, pipe.latency))
+        low, high = self.i.payload[:1], self.i.payload[1:]
+        for _ in range(3):
+            low, high = pipe.cut(low, high)
+        m.d.comb += self.o.payload.eq(pipe.result(Cat(low, high)))
+        return m
+
+
+class DelayLane(wiring.Component):
+    """A lane's ports, and at `o` the low bits of `given` as they were `depth` steps ago.
+
+    Args:
+        lane: the component whose ports it has.
+        given, enable, o: names of the ports.
+        depth: steps.
+    """
+
+    def __init__(self, lane: Any, *, given: str, enable: str, o: str, depth: int) -> None:
+        self.names = (given, enable, o)
+        self.depth = depth
+        super().__init__(dict(lane.signature.members.items()))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        given, enable, o = (Value.cast(getattr(self, name)) for name in self.names)
+        late = Delay(m, enable, reset=False)(given[: len(o)], self.depth, "word")
+        m.d.comb += o.eq(late)
+        return m
+
+
+class LaneHolds(wiring.Component):
+    """A lane's outputs do not change over a cycle in which it does not advance; inputs are free.
+
+    Args:
+        lane: a lane with an enable and plain ports.
+        enable: its enable's name.
+    """
+
+    def __init__(self, lane: Any, enable: str) -> None:
+        self.lane = lane
+        self.enable = enable
+        names = lane.signature.members.items()
+        super().__init__({name: member for name, member in names if member.flow is In})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = lane = self.lane
+        for name in self.signature.members:
+            m.d.comb += Value.cast(getattr(lane, name)).eq(Value.cast(getattr(self, name)))
+        # data registers are not reset, so the cycle after a reset may hold anything
+        stood = Signal()
+        m.d.sync += stood.eq(~Value.cast(getattr(lane, self.enable)))
+        for name, member in lane.signature.members.items():
+            if member.flow is Out:
+                now = Value.cast(getattr(lane, name))
+                before = Signal(len(now), name=f"{name}_before")
+                m.d.sync += before.eq(now)
+                m.d.comb += Assert(~stood | (now == before))
+        return m
+
+
+class MergeHarness(wiring.Component):
+    """`merge`: a word passes only from the source that is told so, unchanged; all are served.
+
+    one source   at most one source is ready, only if it offers; the word that passes is its own
+    work goes on with `ready`, if any source offers, a word passes
+    """
+
+    def __init__(self, bits: int, count: int, rule: str) -> None:
+        if rule not in ("one source", "work goes on"):
+            raise ValueError(f"a rule must be 'one source' or 'work goes on', but got {rule!r}")
+        self.count = count
+        self.rule = rule
+        super().__init__(
+            {"sources": In(stream.Signature(bits)).array(count), "ready": In(1)},
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        passes, word = merge(m, "arbiter", self.sources, self.ready)
+        served = [one.valid & one.ready for one in self.sources]
+        if self.rule == "work goes on":
+            m.d.comb += Assert(passes | ~self.ready | ~Cat(s.valid for s in self.sources).any())
+            return m
+        m.d.comb += Assert(passes == Cat(served).any())
+        m.d.comb += Assert(self.ready | ~passes)
+        for i, one in enumerate(self.sources):
+            m.d.comb += [
+                Assert(~one.ready | one.valid),
+                Assert(~served[i] | (word == one.payload)),
+                Assert(~(served[i] & Cat(served[:i]).any())),
+            ]
+        return m
