@@ -20,8 +20,12 @@ from hypothesis import strategies as st
 from hwsim.api import simulate
 from hwsim.errors import UserError
 from hwsim.pareto import pareto_front
+from hwsim.sweep_execute import SerialExecutor
+from hwsim.sweep_methods import make_sampler
+from hwsim.sweep_points import Maker
 from hwsim.sweep_run import run_sweep, summarise
-from hwsim.sweep_spec import load_spec, points
+from hwsim.sweep_spec import load_spec
+from hwsim.sweep_table import TIMING
 
 SPEC = {
     "accelerator": "sat",
@@ -36,11 +40,35 @@ SPEC = {
 }
 
 
+def points(spec):
+    """Every point of a grid."""
+    return make_sampler(spec, Maker(spec)).ask()
+
+
+def found(frame):
+    """The results without the columns that tell how long they took."""
+    return frame.drop(columns=list(TIMING))
+
+
+class Each:
+    """Executes runs one by one in this process; `before` is called with the number done."""
+
+    def __init__(self, before=lambda done: None):
+        self.before = before
+        self.seen = []
+
+    def run(self, runs):
+        for run in runs:
+            self.before(len(self.seen))
+            self.seen.append(run.key)
+            yield from SerialExecutor().run([run])
+
+
 def test_grid_is_the_product_with_fields_in_step():
-    found = points(load_spec(SPEC))
-    assert len(found) == 3 * 2 * 2 * 2
-    assert len({p.key for p in found}) == len(found)
-    assert all(p.config.rows == p.config.cols for p in found)
+    every = points(load_spec(SPEC))
+    assert len(every) == 3 * 2 * 2 * 2
+    assert len({p.key for p in every}) == len(every)
+    assert all(p.runs[0].config.rows == p.runs[0].config.cols for p in every)
 
 
 def test_equal_points_are_computed_once():
@@ -69,7 +97,7 @@ def test_run_writes_tidy_tables_and_figures(tmp_path):
 def test_processes_give_what_one_process_gives(tmp_path):
     one = run_sweep(SPEC, tmp_path / "one", workers=1)
     two = run_sweep(SPEC, tmp_path / "two", workers=2)
-    pd.testing.assert_frame_equal(one, two)
+    pd.testing.assert_frame_equal(found(one), found(two))
 
 
 def test_a_point_that_breaks_a_rule_is_recorded_and_the_rest_runs(tmp_path):
@@ -101,21 +129,12 @@ def test_resume_runs_only_what_is_missing(tmp_path):
     out = tmp_path / "out"
     whole = run_sweep(SPEC, out, workers=1)
     with sqlite3.connect(out / "results.sqlite") as database:
-        database.execute("DELETE FROM points WHERE key IN (SELECT key FROM points LIMIT 5)")
+        database.execute("DELETE FROM runs WHERE key IN (SELECT key FROM runs LIMIT 5)")
     database.close()
-    seen = []
-
-    class Executor:
-        def run(self, pending):
-            from hwsim.sweep_run import evaluate
-
-            for point in pending:
-                seen.append(point.key)
-                yield point, evaluate(point, "inference", 1, 0)
-
-    again = run_sweep(SPEC, out, resume=True, executor=Executor())
-    assert len(seen) == 5
-    pd.testing.assert_frame_equal(whole, again)
+    executor = Each()
+    again = run_sweep(SPEC, out, resume=True, executor=executor)
+    assert len(executor.seen) == 5
+    pd.testing.assert_frame_equal(found(whole), found(again))
 
 
 def test_folders_are_not_overwritten(tmp_path):
@@ -128,17 +147,12 @@ def test_folders_are_not_overwritten(tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_done(tmp_path, capsys):
-    class Interrupted:
-        def run(self, pending):
-            from hwsim.sweep_run import evaluate
-
-            for i, point in enumerate(pending):
-                if i == 3:
-                    raise KeyboardInterrupt
-                yield point, evaluate(point, "inference", 1, 0)
+    def interrupt(done):
+        if done == 3:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(SPEC, tmp_path / "out", executor=Interrupted())
+        run_sweep(SPEC, tmp_path / "out", executor=Each(interrupt))
     assert "stopped after 3 of 24 points" in capsys.readouterr().err
     frame = run_sweep(SPEC, tmp_path / "out", workers=1, resume=True)
     assert len(frame) == 24
@@ -161,7 +175,7 @@ def recorded(folder):
         return 0
     database = sqlite3.connect(folder / "results.sqlite")
     try:
-        return database.execute("SELECT COUNT(*) FROM points").fetchone()[0]
+        return database.execute("SELECT COUNT(*) FROM runs").fetchone()[0]
     except sqlite3.OperationalError:  # the table is not there yet
         return 0
     finally:
@@ -250,19 +264,15 @@ def test_a_worker_that_dies_costs_a_sentence_and_no_result(tmp_path):
 
 
 def test_a_record_that_cannot_be_written_costs_a_sentence(tmp_path):
-    class Locked:
-        def run(self, pending):
-            from hwsim.sweep_run import evaluate
-
-            yield pending[0], evaluate(pending[0], "inference", 1, 0)
+    def drop(done):
+        if done == 1:
             database = sqlite3.connect(tmp_path / "results.sqlite")
             with database:
-                database.execute("DROP TABLE points")
+                database.execute("DROP TABLE runs")
             database.close()
-            yield pending[1], evaluate(pending[1], "inference", 1, 0)
 
-    with pytest.raises(UserError, match=r"cannot write .*results.sqlite: no such table: points"):
-        run_sweep(SPEC, tmp_path, executor=Locked())
+    with pytest.raises(UserError, match=r"cannot write .*results.sqlite: no such table: runs"):
+        run_sweep(SPEC, tmp_path, executor=Each(drop))
 
 
 def test_a_run_killed_while_it_claimed_the_folder_does_not_block_it(tmp_path):
@@ -279,8 +289,10 @@ def test_progress_tells_the_rate(tmp_path):
     told = []
     spec = SPEC | {"workloads": ["digits_cnn"], "parameters": {"rows": [4, 8]}, "together": []}
     run_sweep(spec, tmp_path, workers=1, progress=lambda *words: told.append(words))
-    assert [words[:2] for words in told] == [(0, 2), (1, 2), (2, 2)]
-    assert all(" points/s, " in words[2] for words in told[1:])
+    assert told[0][:2] == (0, 2)
+    assert told[-1][:2] == (2, 2)
+    for part in ("points/s", "0:00 left", "best cycles "):
+        assert part in told[-1][2]
 
 
 def test_keys_tell_apart_what_changes_a_result_and_nothing_else():
