@@ -26,6 +26,7 @@ __all__ = [
     "ROWWISE_BLOCKS",
     "Parts",
     "block",
+    "block_parts",
     "block_verilog",
     "blocks_of",
     "parts_verilog",
@@ -76,7 +77,7 @@ def block(name: str, config: Accelerator) -> tuple[wiring.Component, str]:
     Raises:
         UserError: no block of that name, or no RTL for this kind of accelerator.
     """
-    top, make = list(_parts(name, config).items())[-1]
+    top, make = list(block_parts(name, config).items())[-1]
     return make(), top
 
 
@@ -86,7 +87,7 @@ def block_verilog(name: str, config: Accelerator) -> tuple[str, str]:
     Raises:
         UserError: no block of that name, or no RTL for this kind of accelerator.
     """
-    return parts_verilog(_parts(name, config))
+    return parts_verilog(block_parts(name, config))
 
 
 def parts_verilog(parts: Parts) -> tuple[str, str]:
@@ -135,7 +136,12 @@ def selector_sizes(config: SatConfig) -> tuple[int, int]:
     return min(2, config.group_size), config.group_size
 
 
-def _parts(name: str, config: Accelerator) -> Parts:
+def block_parts(name: str, config: Accelerator) -> Parts:
+    """What makes each component of a block, by module name; its top is the last.
+
+    Raises:
+        UserError: no block of that name, or no RTL for this kind of accelerator.
+    """
     engine = engine_parts(config)
     if isinstance(config, SpgemmConfig):
         if name == "engine":
