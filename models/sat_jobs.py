@@ -153,7 +153,7 @@ def gemm_record(*, streams: bool) -> Layout:
                     description="folds of k a tile (weight stationary), else 1"),
         LayoutField(name="tiles", bit=64, bits=24, rule="nonzero", description="unit tiles"),
         LayoutField(name="length", bit=96, bits=17, rule="nonzero",
-                    description="slots (output stationary) or rows of A (weight stationary) a tile"),
+                    description="slots (output) or rows of A (weight stationary) of a tile"),
         LayoutField(name="z_beats", bit=128, bits=32, rule="nonzero", description="result beats"),
     )  # fmt: skip
     if streams:
