@@ -38,6 +38,7 @@ __all__ = [
     "Placement",
     "PlacementJob",
     "ToolFailure",
+    "netlist_folder",
     "place_and_route",
     "placement_job",
     "synthesise",
@@ -143,6 +144,15 @@ def tool_versions(target: Target) -> dict[str, str]:
     return {package: metadata.version(package) for package in needed.values()}
 
 
+def netlist_folder(verilog: str, top: str, target: Target) -> Path:
+    """Where a netlist is kept, made or not.
+
+    Raises:
+        UserError: Yosys is not installed.
+    """
+    return _folder("netlist", [verilog, top, target.script(top), tool_versions(target)["pyosys"]])
+
+
 def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> Netlist:
     """Map a design to a target's cells, or take the netlist from the cache.
 
@@ -151,8 +161,7 @@ def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> N
         ToolFailure: Yosys crashed or took longer than `timeout_s` seconds.
     """
     script = target.script(top)
-    version = tool_versions(target)["pyosys"]
-    folder = _folder("netlist", [verilog, top, script, version])
+    folder = netlist_folder(verilog, top, target)
     reused = folder.exists()
     if not reused:
         with _scratch(folder) as work:
@@ -218,7 +227,13 @@ def write_harness(netlist: Netlist, target: Target, folder: Path) -> None:
 
 
 def place_and_route(
-    netlist: Netlist, target: Target, *, frequency_hz: float, seed: int, timeout_s: float
+    netlist: Netlist,
+    target: Target,
+    *,
+    frequency_hz: float,
+    seed: int,
+    timeout_s: float,
+    detailed: bool = True,
 ) -> Placement:
     """Place and route a netlist in its harness, or take the result from the cache.
 
@@ -228,6 +243,7 @@ def place_and_route(
         frequency_hz: the clock that the tool aims at.
         seed: of the placer's start.
         timeout_s: seconds at most.
+        detailed: when it is made anew, time every register; the report is then large.
 
     Raises:
         UserError: nextpnr is not installed or the cache cannot be written.
@@ -241,7 +257,7 @@ def place_and_route(
         with _scratch(folder) as work:
             write_harness(netlist, target, work)
             # Names relative to the scratch folder: the tool's sandbox hides /tmp.
-            arguments = [*job.arguments, "--detailed-timing-report"]
+            arguments = [*job.arguments, *(["--detailed-timing-report"] if detailed else [])]
             program = _NEXTPNR.format(target.router.module, target.router.function)
             try:
                 seconds = _call(

@@ -1,0 +1,129 @@
+"""Synthesizes the blocks over sizes and formats: CSV file, tables, figures, area model.
+
+    python examples/synthesis_table.py --docs docs
+
+measures what is not in the cache and writes docs/data/synthesis.csv, the tables of
+docs/synthesis.md, the figures and the area model. A run that was stopped goes on where it was.
+`--plan FILE` writes the runs as jobs for `python -m hwsim.synth_jobs`, which works them off on a
+machine with more cores; `--import FILE` takes its results into the cache. `--cached` starts no
+tool: what is not in the cache keeps its row of the CSV file. `--report-only` reads that file alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from hwsim.area_points import TARGETS_MEASURED, Point, area_points
+from hwsim.config import load_config
+from hwsim.errors import UserError
+from hwsim.files import make_folder
+from hwsim.rtl.blocks import block_verilog
+from hwsim.rtl.simulator import cache_dir
+from hwsim.synth_jobs import SynthJob, write_jobs
+from hwsim.synth_rows import Row, measure, read_rows, write_rows
+
+SEEDS = (1, 2, 3)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the pages")
+    parser.add_argument("--plan", type=Path, metavar="FILE", help="write what is missing as jobs")
+    parser.add_argument("--import", type=Path, dest="archive", metavar="FILE", help="take results")
+    parser.add_argument("--cached", action="store_true", help="start no tool")
+    parser.add_argument("--report-only", action="store_true", help="from the CSV file alone")
+    parser.add_argument("--only", default="", metavar="TEXT", help="points whose name has this")
+    given = parser.parse_args()
+    try:
+        if given.archive:
+            take(given.archive)
+        points = [point for point in area_points() if given.only in name_of(point)]
+        if given.plan:
+            jobs = list(plan(points))
+            write_jobs(jobs, given.plan)
+            say(f"{given.plan}: {len(jobs)} jobs")
+            return 0
+        table = given.docs / "data" / "synthesis.csv"
+        make_folder(table.parent)
+        rows = read_rows(table) if table.exists() else []
+        if not given.report_only:
+            rows = measured(points, rows, table, cached=given.cached)
+        return report(rows, given.docs)
+    except UserError as error:
+        say(f"hwsim: {error}")
+        return 2
+
+
+def measured(points: list[Point], old: list[Row], table: Path, *, cached: bool) -> list[Row]:
+    """Rows of all points; the CSV file is written anew every few points, so little is lost."""
+    rows = {(row.point.key, row.target): row for row in old}
+    for number, point in enumerate(points, 1):
+        for target in TARGETS_MEASURED:
+            row = measure(
+                point,
+                target,
+                seeds=SEEDS if point.placed else (),
+                cached_only=cached,
+                progress=lambda text, at=number: say(f"{at}/{len(points)} {text}"),
+            )
+            if row is not None:
+                rows[point.key, target] = row
+        if not cached and number % 10 == 0:
+            write_rows(rows.values(), table)
+    names = {point.key for point in area_points()}
+    kept = [row for (key, _), row in rows.items() if key in names]
+    write_rows(kept, table)
+    return kept
+
+
+def plan(points: list[Point]) -> Iterator[SynthJob]:
+    """A job for each point and target."""
+    for number, point in enumerate(points, 1):
+        config = load_config(point.preset, list(point.overrides))
+        verilog, top = block_verilog(point.block, config)
+        for target in TARGETS_MEASURED:
+            yield SynthJob(
+                name=f"{name_of(point)} for {target}",
+                verilog=verilog,
+                top=top,
+                target=target,
+                frequency_hz=config.clock_hz,
+                seeds=SEEDS if point.placed and target == "ecp5" else (),
+                weight=getattr(config, "rows", 1) * getattr(config, "cols", 1)
+                if point.block == "stce"
+                else 1 + getattr(config, "lanes", 0),
+            )
+        say(f"{number}/{len(points)} {name_of(point)}")
+
+
+def take(archive: Path) -> None:
+    """Unpack results of `python -m hwsim.synth_jobs --pack` into the cache; what is there stays."""
+    folder = make_folder(cache_dir() / "synth")
+    with tarfile.open(archive) as packed:
+        names = {member.name.split("/")[0] for member in packed.getmembers()}
+        new = {name for name in names if not (folder / name).exists()}
+        members = [m for m in packed.getmembers() if m.name.split("/")[0] in new]
+        packed.extractall(folder, members=members, filter="data")
+    say(f"{len(new)} of {len(names)} results are new")
+
+
+def report(rows: list[Row], docs: Path) -> int:
+    """Tables, figures and model."""
+    say(f"{len(rows)} rows")
+    return 0
+
+
+def name_of(point: Point) -> str:
+    return f"{point.preset} {point.block} {' '.join(point.overrides)}".strip()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
