@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 
 from hwsim.dataflows.delta_gru import gru_work
 from hwsim.dataflows.delta_layer import DeltaLayerState, LayerGeometry, layer_work
-from hwsim.dataflows.delta_sim import DeltaGaps, DeltaTimeline, MemoryGaps, delta_timeline
+from hwsim.dataflows.delta_sim import (
+    DeltaGaps,
+    DeltaTimeline,
+    EngineWork,
+    MemoryGaps,
+    delta_timeline,
+)
 from hwsim.dataflows.gru_stream import fixed_stream
 from hwsim.models.delta import Conv, DeltaEncoder, DeltaNetwork, Linear, Output
 from hwsim.models.delta_gru import DeltaGru, GruWeights
@@ -46,6 +52,7 @@ class DeltaCase:
         gaps_o: idle cycles before each result is taken.
         expected: the simulator's words at `o`.
         timeline: the simulator's cycles.
+        works: what each engine does, for a timeline with other gaps.
         golden_error: how the simulator's values differ from the golden model's, None if they agree.
         notes: how often sums saturated; of layers, events that read weights, and items scanned.
     """
@@ -57,6 +64,7 @@ class DeltaCase:
     gaps_o: Sequence[int]
     expected: list[int]
     timeline: DeltaTimeline
+    works: Sequence[EngineWork]
     golden_error: str | None
     notes: dict[str, int] = field(default_factory=dict)
 
@@ -127,6 +135,7 @@ def gru_case(
         gaps_o=gaps.o,
         expected=words_of(h, shape.item_bits, shape.lanes),
         timeline=delta_timeline([work], [shape], gaps),
+        works=[work],
         golden_error=error,
         notes={"saturations": saturations},
     )
@@ -202,6 +211,7 @@ def layer_case(
         gaps_o=gaps.o,
         expected=words_of(filled(codes, shape.lanes), shape.item_bits, shape.lanes),
         timeline=delta_timeline(works, [shape] * len(works), gaps),
+        works=works,
         golden_error=error,
         notes={
             "saturations": saturations,
