@@ -1,4 +1,4 @@
-"""Small components that stand in proofs: helpers made into components, and lanes without arithmetic.
+"""Small components for proofs: helpers made into components, and lanes without arithmetic.
 
 A proof about the order of words need not multiply: `DelayLane` has the ports of a lane and gives
 back, as many steps later, bits of what went in. That the real lane holds its result while it does

@@ -1,0 +1,256 @@
+"""Which properties are proved, of which component, in which size, by which engine.
+
+Sizes are small on purpose: the control of a queue or a pipeline does not look at the word, so 4
+bits tell words apart as well as 64, and depths 1 to 4 with one that is no power of two take every
+path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from amaranth.hdl import Cat, Value
+
+from hwsim.config import load_config
+from hwsim.rtl.blocks import block_parts
+from hwsim.rtl.delta_parts import EventQueue
+from hwsim.rtl.formal_parts import CutPipe, DelayLane, LaneHolds, LockstepPipe, MergeHarness
+from hwsim.rtl.formal_rules import (
+    ARBITER_RULES,
+    STREAM_RULES,
+    ArbiterHarness,
+    HoldHarness,
+    StreamHarness,
+)
+from hwsim.rtl.post import POST_LANE, PostLane, PostUnit
+from hwsim.rtl.rowwise_parts import Queue, RoundRobin
+from hwsim.rtl.wuve import FP32_STEPS, SCALARS, WUVE_LANE, UpdateEngine, UpdateLane
+
+__all__ = ["Check", "Parts", "all_checks", "stream_checks"]
+
+Parts = dict[str, Any]
+"""Components by module name, the circuit with the assertions last."""
+
+_BITS = 4
+"""Of a word: it tells 16 words apart. Not given; chosen small for the solvers."""
+
+_SAT = ("rows=2", "cols=2", "format=int8", "sore_lanes=1", "wuve_lanes=1")
+_SPGEMM = tuple(
+    "lanes=2 banks=2 entries=4 outputs=1 format=int32 multiplier_latency=1 adder_latency=1 "
+    "token_queue=2 token_length=2 request_queue=2 product_queue=2 bank_queue=2 row_bits=2 "
+    "column_bits=3 epoch_bits=2 probe_limit=2".split()
+)
+_DELTA = tuple(
+    "lanes=2 detector_width=2 fifo_depth=3 prefetch=2 activation_bits=4 weight_bits=4 "
+    "accumulator_bits=8 reference_words=4 sigma_words=4 parameter_words=2 coordinate_bits=3 "
+    "channel_bits=3 address_bits=4".split()
+)
+_GRU = (*_DELTA, "engine=gru", "activation_fraction=2", "weight_fraction=2", "theta=1")
+_CONSTANT = ("config", "n", *SCALARS)
+_HOLD_ENGINES: dict = {}
+_HOLD_DEPTHS: dict = {}
+_COVER_CYCLES = 30
+"""A run that reaches the watched word's exit must be no longer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One line of the table.
+
+    Attributes:
+        component: what, with its size.
+        rule: the property, as `formal_rules` and the harnesses name it.
+        engine: `formal_tools.ENGINES`.
+        depth: as `formal_tools.decide`.
+        make: the circuit.
+    """
+
+    component: str
+    rule: str
+    engine: str
+    depth: int
+    make: Callable[[], Parts]
+
+
+def all_checks() -> list[Check]:
+    """Every property."""
+    return [*_queues(), *_arbiters(), *_pipelines(), *_lanes(), *_blocks()]
+
+
+def stream_checks(
+    component: str,
+    make: Callable[[], Any],
+    *,
+    capacity: int,
+    leave: int,
+    enter: int,
+    parts: Callable[[], Parts] = dict,
+    **views: Any,
+) -> Iterator[Check]:
+    """The rules of a stream from `i` to `o`, `formal_rules.STREAM_RULES`.
+
+    Args:
+        component: its name in the table.
+        make: makes it.
+        capacity, leave, enter, views: as `StreamHarness`.
+        parts: components that it instantiates by name.
+    """
+    for rule in STREAM_RULES:
+
+        def circuit(rule: str = rule) -> Parts:
+            harness = StreamHarness(
+                make(), rule, capacity=capacity, leave=leave, enter=enter, **views
+            )
+            return {**parts(), "harness": harness}
+
+        yield Check(
+            component=component,
+            rule=rule,
+            engine="cover" if rule == "reached" else "pdr",
+            depth=_COVER_CYCLES,
+            make=circuit,
+        )
+
+
+def _queues() -> Iterator[Check]:
+    for depth in (2, 3, 4):
+        yield from stream_checks(
+            f"Queue({depth})", lambda d=depth: Queue(_BITS, d), capacity=depth, leave=0, enter=1
+        )
+    for depth in (1, 2, 3):
+        yield from stream_checks(
+            f"EventQueue({depth})",
+            lambda d=depth: EventQueue(_BITS, d),
+            capacity=depth,
+            leave=0,
+            enter=0,
+        )
+
+
+def _arbiters() -> Iterator[Check]:
+    for count in (2, 3, 5):
+        for rule in ARBITER_RULES:
+            yield Check(
+                component=f"RoundRobin({count})",
+                rule=rule,
+                engine={"reached": "cover", "fair": "pdr"}.get(rule, "induction"),
+                depth=_COVER_CYCLES if rule == "reached" else 2,
+                make=lambda c=count, r=rule: {"harness": ArbiterHarness(RoundRobin(c), r)},
+            )
+    for rule in ("one source", "work goes on"):
+        yield Check(
+            component="merge(3)",
+            rule=rule,
+            engine="induction",
+            depth=2,
+            make=lambda r=rule: {"harness": MergeHarness(_BITS, 3, r)},
+        )
+
+
+def _pipelines() -> Iterator[Check]:
+    for depth in (1, 2, 4):
+        yield from stream_checks(
+            f"lockstep({depth})",
+            lambda d=depth: LockstepPipe(_BITS, d),
+            capacity=depth,
+            leave=depth - 1,
+            enter=0,
+        )
+    yield from stream_checks(
+        "Pipeline, 2 of 3 cuts + 1",
+        lambda: CutPipe(_BITS, (0, 2), 1),
+        capacity=3,
+        leave=2,
+        enter=0,
+    )
+
+
+def _lanes() -> Iterator[Check]:
+    """Units of lanes behind one stream: order with lanes that only delay, and the real lanes."""
+    small = {"multiplier_latency": 1, "adder_latency": 1}
+    yield from _lockstep_unit(
+        "PostUnit, 2 lanes",
+        2,
+        lambda: PostUnit(cols=2, adder_latency=1),
+        lambda depth: {
+            POST_LANE: DelayLane(
+                PostLane(adder_latency=1), given="i", enable="en", o="o", depth=depth
+            )
+        },
+        lambda payload: payload.lane,
+    )
+    yield from _lockstep_unit(
+        "UpdateEngine, 2 lanes",
+        2 * (1 + FP32_STEPS) + 3 * 1 + 1,
+        lambda: UpdateEngine(lanes=2, **small),
+        lambda depth: {
+            WUVE_LANE: DelayLane(UpdateLane(**small), given="i", enable="en", o="o", depth=depth)
+        },
+        lambda payload: payload,
+    )
+    for name, make in (
+        ("PostLane", lambda: PostLane(adder_latency=2)),
+        ("UpdateLane", lambda: UpdateLane(multiplier_latency=1, adder_latency=2)),
+    ):
+        yield Check(
+            component=name,
+            rule="lane holds",
+            engine="induction",
+            depth=1,
+            make=lambda make=make: {"harness": LaneHolds(make(), "en")},
+        )
+
+
+def _lockstep_unit(
+    component: str,
+    depth: int,
+    make: Callable[[], Any],
+    lanes: Callable[[int], Parts],
+    entering: Callable[[Any], Any],
+) -> Iterator[Check]:
+    yield from stream_checks(
+        component,
+        make,
+        capacity=depth,
+        leave=depth - 1,
+        enter=0,
+        parts=lambda: lanes(depth),
+        entering=lambda payload: _low_bits(entering(payload)),
+        leaving=_low_bits,
+    )
+
+
+def _low_bits(lanes: Any) -> Value:
+    """The lowest bits of both lanes: enough to tell words apart and lanes from one another."""
+    return Cat(lanes[lane].as_value()[: _BITS // 2] for lane in range(2))
+
+
+def _blocks() -> Iterator[Check]:
+    """Every stream output of every block of the engines, whatever comes in."""
+    for family, overrides, blocks in (
+        ("sat", _SAT, ("stce", "sore", "rank", "wuve", "post")),
+        ("spgemm", _SPGEMM, ("dispatch", "lane", "bank", "engine")),
+        ("delta", _DELTA, ("scanner", "streamer", "lanes", "output", "engine")),
+        ("delta", _GRU, ("scanner", "streamer", "lanes", "gates", "engine")),
+    ):
+        for block in blocks:
+            yield Check(
+                component=f"{family}{' gru' if overrides is _GRU else ''} {block}",
+                rule="hold",
+                engine=_HOLD_ENGINES.get((family, block), "induction"),
+                depth=_HOLD_DEPTHS.get((family, block), 2),
+                make=lambda f=family, o=overrides, b=block: _hold(f, o, b),
+            )
+
+
+def _hold(family: str, overrides: tuple[str, ...], block: str) -> Parts:
+    parts = {
+        name: make() for name, make in block_parts(block, load_config(family, overrides)).items()
+    }
+    top = parts.popitem()[1]
+    return {
+        **parts,
+        "harness": HoldHarness(top, constant=tuple(c for c in _CONSTANT if hasattr(top, c))),
+    }
