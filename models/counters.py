@@ -40,6 +40,7 @@ _ALL = (
     Counter("systolic.array.mac", "MAC", "multiply-accumulates issued"),
     Counter("systolic.array.fold", "fold", "times the array is filled"),
     Counter("systolic.array.step", "cycle", "cycles in which a fold's operands stream"),
+    Counter("spgemm.core.cycle", "cycle", "cycles of the core from a product's start to its end"),
     Counter("spgemm.multiply", "multiply", "products A[i,k] B[k,j] formed"),
     Counter("spgemm.add", "add", "products merged into an entry of C that is already there"),
     Counter("spgemm.nnz_c", "entry", "entries of C by structure; a sum of zero stays"),
