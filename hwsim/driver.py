@@ -9,7 +9,6 @@ wait for. `Board` names the registers by the register map of the design and runs
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any, Protocol
 
 from hwsim.errors import UserError
@@ -289,16 +288,25 @@ class Board:
             if self.link.transport.now() > until:
                 raise UserError(f"the board was not done within {timeout_s:g} s")
 
-    def counters(self) -> Mapping[str, int]:
-        """All performance counters, 64 bits each, by register name without `count_`."""
-        found = {}
-        for one in self.registers.registers:
-            if one.name.startswith("count_") and one.name.endswith("_lo"):
-                name = one.name.removeprefix("count_").removesuffix("_lo")
-                low = self.link.read_register(one.offset)  # captures the upper half
-                high = self.link.read_register(one.offset + 4)
-                found[name] = high << 32 | low
-        return found
+    def counter(self, name: str) -> int:
+        """A performance counter of 64 bits, by its dotted name with underscores.
+
+        Raises:
+            KeyError: there is no such counter.
+            UserError: no answer, or the board refuses.
+        """
+        low = self.link.read_register(self.registers[f"count_{name}_lo"].offset)
+        # the read of the lower half has captured the upper
+        return self.link.read_register(self.registers[f"count_{name}_hi"].offset) << 32 | low
+
+    def counters(self) -> dict[str, int]:
+        """All performance counters."""
+        names = [
+            one.name.removeprefix("count_").removesuffix("_lo")
+            for one in self.registers.registers
+            if one.name.startswith("count_") and one.name.endswith("_lo")
+        ]
+        return {name: self.counter(name) for name in names}
 
     def _error(self) -> str:
         error = self.read("error")
