@@ -37,15 +37,16 @@ _BITS = 4
 """Of a word: it tells 16 words apart. Not given; chosen small for the solvers."""
 
 _SAT = ("rows=2", "cols=2", "format=int8", "sore_lanes=1", "wuve_lanes=1")
-_SPGEMM = tuple(
-    "lanes=2 banks=2 entries=4 outputs=1 format=int32 multiplier_latency=1 adder_latency=1 "
-    "token_queue=2 token_length=2 request_queue=2 product_queue=2 bank_queue=2 row_bits=2 "
-    "column_bits=3 epoch_bits=2 probe_limit=2".split()
+_SPGEMM = (
+    *("lanes=2", "banks=2", "entries=4", "outputs=1", "format=int32", "probe_limit=2"),
+    *("multiplier_latency=1", "adder_latency=1", "token_queue=2", "token_length=2"),
+    *("request_queue=2", "product_queue=2", "bank_queue=2"),
+    *("row_bits=2", "column_bits=3", "epoch_bits=2"),
 )
-_DELTA = tuple(
-    "lanes=2 detector_width=2 fifo_depth=3 prefetch=2 activation_bits=4 weight_bits=4 "
-    "accumulator_bits=8 reference_words=4 sigma_words=4 parameter_words=2 coordinate_bits=3 "
-    "channel_bits=3 address_bits=4".split()
+_DELTA = (
+    *("lanes=2", "detector_width=2", "fifo_depth=3", "prefetch=4", "activation_bits=4"),
+    *("weight_bits=4", "accumulator_bits=8", "reference_words=4", "sigma_words=4"),
+    *("parameter_words=2", "coordinate_bits=3", "channel_bits=3", "address_bits=4"),
 )
 _GRU = (*_DELTA, "engine=gru", "activation_fraction=2", "weight_fraction=2", "theta=1")
 _CONSTANT = ("config", "n", *SCALARS)

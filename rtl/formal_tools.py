@@ -65,6 +65,7 @@ hierarchy -check -top {_TOP}
 proc
 flatten
 memory_collect
+memory_nordff
 opt_clean
 chformal -lower
 async2sync
