@@ -112,11 +112,20 @@ def unpack_rows(
 ) -> npt.NDArray[np.uint8]:
     """The first `beats` beats of a run as bytes, uint8 (beats, ceil(beat_bits / 8)).
 
+    Args:
+        image: bytes, or uint8.
+        beats: how many.
+        beat_bits: width of a beat.
+        bus_bits: width of the bus.
+
     Raises:
         ValueError: the image is shorter than they are.
     """
     slot = slot_bytes(beat_bits, bus_bits)
-    given = np.frombuffer(np.asarray(image, dtype=np.uint8).tobytes(), dtype=np.uint8)
+    if isinstance(image, bytes | bytearray | memoryview):
+        given = np.frombuffer(bytes(image), dtype=np.uint8)
+    else:
+        given = np.ascontiguousarray(image, dtype=np.uint8).reshape(-1)
     if len(given) < beats * slot:
         raise ValueError(f"{beats} beats take {beats * slot} bytes, but got {len(given)}")
     return given[: beats * slot].reshape(-1, slot)[:, : -(-beat_bits // 8)]

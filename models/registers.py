@@ -62,6 +62,11 @@ class Field:
                              f"but got {self.access!r}")  # fmt: skip
         if self.reset < 0 or self.reset >> self.bits:
             raise ValueError(f"{self.name}: reset must have {self.bits} bits, but got {self.reset}")
+        if self.access == "wo" and (self.bits > 1 or self.reset):
+            raise ValueError(
+                f"{self.name}: a pulse is one bit that resets to 0, but got {self.bits} bits that "
+                f"reset to {self.reset}"
+            )
         if self.constant and self.access != "ro":
             raise ValueError(f"{self.name}: a constant is ro, but got {self.access}")
 
