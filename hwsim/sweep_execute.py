@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import logging
 import queue
+import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from importlib.util import find_spec
+from multiprocessing import resource_tracker
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -237,19 +239,23 @@ class DaskExecutor:
                 {
                     "distributed.scheduler.allowed-failures": _FAILURES,
                     "distributed.worker.preload": ["hwsim.sweep_points"],
+                    "distributed.scheduler.http.routes": [],
                     "distributed.logging": dict.fromkeys(_LOGGERS, "critical"),
                 }
             )
         )
-        cluster = LocalCluster(
-            n_workers=self._workers,
-            threads_per_worker=1,
-            processes=True,
-            host="127.0.0.1",
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
-        stack.callback(_close, cluster)
+        # Ctrl-C on a terminal goes to every process; workers inherit that it is blocked
+        with _ctrl_c_blocked():
+            cluster = LocalCluster(
+                n_workers=self._workers,
+                threads_per_worker=1,
+                processes=True,
+                host="127.0.0.1",
+                dashboard_address=None,
+                scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},
+                silence_logs=logging.CRITICAL,
+            )
+            stack.callback(_close, cluster)
         client = Client(cluster, set_as_default=False)
         stack.callback(_close, client)
         return client
@@ -280,8 +286,24 @@ def _close(what: Any) -> None:
 
 
 @contextmanager
+def _ctrl_c_blocked() -> Iterator[None]:
+    """Threads and processes that are started here never get Ctrl-C; this one gets it afterwards."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # when multiprocessing starts it, it lets the signal through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
 def _quiet() -> Iterator[None]:
     """Silence of Dask's loggers in this process; what goes wrong is said in our own words."""
+    import distributed  # noqa: F401 - on import it sets the levels anew
+
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     try:

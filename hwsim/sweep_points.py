@@ -31,9 +31,12 @@ if TYPE_CHECKING:
     from hwsim.models.spgemm import SparseNetwork
     from hwsim.workloads_sparse import Op
 
-__all__ = ["Maker", "Point", "Run", "code_version", "evaluate"]
+__all__ = ["Maker", "Point", "Run", "code_version", "counts_for_results", "evaluate"]
 
 _ROOMS = ("hwsim", "hwsim.models", "hwsim.dataflows", "hwsim.presets")
+_SHOWS = ("area", "cli", "figures", "html", "reproduce", "sweep_", "synth", "terminal", "verify")
+"""Beginnings of file names in `hwsim` that only show, generate or search; areas are measured when
+the table of results is made, not in a run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,15 +166,24 @@ def evaluate(run: Run, wanted: Sequence[str] = ()) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Hash of the simulator's source and data: the rooms that results come from, not the RTL."""
+    """Hash of the simulator's source and data: every file of the rooms that results come from, but
+    for those that only show, generate or search."""
     seen = hashlib.sha256()
     for room in _ROOMS:
-        entries = sorted(resources.files(room).iterdir(), key=lambda entry: entry.name)
-        for entry in entries:
-            if entry.is_file() and not entry.name.startswith("."):
+        for entry in sorted(resources.files(room).iterdir(), key=lambda entry: entry.name):
+            if counts_for_results(room, entry.name) and entry.is_file():
                 seen.update(f"{room}/{entry.name}\0".encode())
                 seen.update(hashlib.sha256(entry.read_bytes()).digest())
     return seen.hexdigest()[:24]
+
+
+def counts_for_results(room: str, name: str) -> bool:
+    """Whether a file of a room can change what a run gives; when in doubt it can."""
+    if name.startswith((".", "__pycache__")):
+        return False
+    if room != "hwsim" or name in ("sweep_points.py", "sweep_measures.py"):
+        return True
+    return not name.startswith(_SHOWS) and "_figures" not in name
 
 
 def _hash(what: Any) -> str:
