@@ -14,24 +14,31 @@ from __future__ import annotations
 import argparse
 import sys
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from hwsim.area_fit import fit_area, write_model
+from hwsim.area_model import MODEL_FILE
 from hwsim.area_points import TARGETS_MEASURED, Point, area_points
 from hwsim.config import load_config
 from hwsim.errors import UserError
-from hwsim.files import make_folder
+from hwsim.figures import render
+from hwsim.files import make_folder, write_bytes, write_text
 from hwsim.rtl.blocks import block_verilog
 from hwsim.rtl.simulator import cache_dir
 from hwsim.synth_jobs import SynthJob, write_jobs
+from hwsim.synth_report import array_table, error_table, figures, unit_table
 from hwsim.synth_rows import Row, measure, read_rows, write_rows
 
 SEEDS = (1, 2, 3)
+MODEL = Path(__file__).parents[1] / "hwsim" / MODEL_FILE
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the pages")
+    parser.add_argument("--model", type=Path, default=MODEL, help="file of the area model")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="write what is missing as jobs")
     parser.add_argument("--import", type=Path, dest="archive", metavar="FILE", help="take results")
     parser.add_argument("--cached", action="store_true", help="start no tool")
@@ -49,13 +56,14 @@ def main() -> int:
             return 0
         table = given.docs / "data" / "synthesis.csv"
         make_folder(table.parent)
-        rows = read_rows(table) if table.exists() else []
+        rows = in_order(read_rows(table)) if table.exists() else []
         if not given.report_only:
             rows = measured(points, rows, table, cached=given.cached)
-        return report(rows, given.docs)
+        report(rows, given.docs, given.model)
     except UserError as error:
         say(f"hwsim: {error}")
         return 2
+    return 0
 
 
 def measured(points: list[Point], old: list[Row], table: Path, *, cached: bool) -> list[Row]:
@@ -74,10 +82,17 @@ def measured(points: list[Point], old: list[Row], table: Path, *, cached: bool) 
                 rows[point.key, target] = row
         if not cached and number % 10 == 0:
             write_rows(rows.values(), table)
-    names = {point.key for point in area_points()}
-    kept = [row for (key, _), row in rows.items() if key in names]
+    kept = in_order(rows.values())
     write_rows(kept, table)
     return kept
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Rows of points that are still measured, in their order and with their present roles."""
+    points = {point.key: (number, point) for number, point in enumerate(area_points())}
+    known = [row for row in rows if row.point.key in points]
+    known.sort(key=lambda row: (points[row.point.key][0], row.target))
+    return [replace(row, point=points[row.point.key][1]) for row in known]
 
 
 def plan(points: list[Point]) -> Iterator[SynthJob]:
@@ -111,10 +126,24 @@ def take(archive: Path) -> None:
     say(f"{len(new)} of {len(names)} results are new")
 
 
-def report(rows: list[Row], docs: Path) -> int:
-    """Tables, figures and model."""
-    say(f"{len(rows)} rows")
-    return 0
+def report(rows: list[Row], docs: Path, model: Path) -> None:
+    """Tables into the page, figures, the area model."""
+    fit = fit_area(rows)
+    write_model(fit, model)
+    images = make_folder(docs / "images")
+    for name, figure in figures(rows, fit).items():
+        write_bytes(images / f"{name}.png", render(figure, "png"))
+    page = docs / "synthesis.md"
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    tables = {"arrays": array_table(rows), "units": unit_table(rows), "errors": error_table(fit)}
+    for name, table in tables.items():
+        begin, end = f"<!-- {name} begin -->\n", f"<!-- {name} end -->"
+        if begin not in text:
+            text += f"\n{begin}{end}\n"
+        before, _, rest = text.partition(begin)
+        text = f"{before}{begin}{table}{end}{rest.partition(end)[2]}"
+    write_text(page, text)
+    say(f"{len(rows)} rows; model of {len(fit.residuals)} figures in {model}")
 
 
 def name_of(point: Point) -> str:

@@ -1,0 +1,219 @@
+"""Tables and figures of synthesized points and of the area model's errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
+
+from hwsim.area_fit import AreaFit
+from hwsim.area_model import predict
+from hwsim.config import load_config
+from hwsim.synth_rows import Row
+
+__all__ = ["array_table", "error_table", "figures", "unit_table"]
+
+_COLOURS = {"int8": "#3b6ea5", "fp16": "#d1495b"}
+_ENGINES = {"spgemm": ("SpGEMM", "#66a182"), "delta": ("delta", "#8d6a9f"),
+            "edgedrnn": ("GRU", "#edae49")}  # fmt: skip
+_HEAD = (
+    "LUT", "FF", "DSP48E2", "BRAM36", "LUT4", "FF", "MULT18", "BRAM18", "fmax MHz", "of seeds"
+)  # fmt: skip
+_KEYS = ("lut", "ff", "dsp", "bram")
+
+
+def array_table(rows: Sequence[Row]) -> str:
+    """Markdown: the sparse array by size and format."""
+    lines = _head(("array", "format"))
+    for (size, number), targets in sorted(_arrays(rows).items(), key=lambda item: item[0]):
+        lines.append(_line((f"{size} x {size}", number), targets))
+    return "\n".join(lines) + "\n"
+
+
+def unit_table(rows: Sequence[Row]) -> str:
+    """Markdown: the other points that are placed: blocks, and engines by size."""
+    lines = _head(("block", "configuration"))
+    found: dict[tuple[str, str], dict[str, Row]] = {}
+    for row in rows:
+        point = row.point
+        if point.placed and point.block != "stce":
+            name = f"{point.preset} {point.block}"
+            found.setdefault((name, " ".join(point.overrides)), {})[row.target] = row
+    for key, targets in found.items():
+        lines.append(_line(key, targets))
+    return "\n".join(lines) + "\n"
+
+
+def error_table(fit: AreaFit) -> str:
+    """Markdown: how far the model is from fitted and from unseen points."""
+    lines = [
+        "| target | resource | block | fitted points | rms | largest | unseen points | largest |",
+        "|---|---|---|--:|--:|--:|--:|--:|",
+    ]
+    groups: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for entry in fit.summary():
+        key = (entry["target"], entry["resource"], entry["unit"])
+        groups.setdefault(key, {})[entry["role"]] = entry
+    for (target, resource, unit), roles in groups.items():
+        if (seen := roles.get("fit")) is None:
+            continue
+        new = roles.get("check")
+        unseen = f"{new['points']} | {new['largest']:+.1%}" if new else "0 | "
+        lines.append(
+            f"| {target} | {resource} | {unit} | {seen['points']} | {seen['rms']:.1%} | "
+            f"{seen['largest']:+.1%} | {unseen} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def figures(rows: Sequence[Row], fit: AreaFit) -> dict[str, Figure]:
+    """Figures by name: area and fmax against size."""
+    return {
+        "synth-area": _area_figure(rows, fit),
+        "synth-fmax": _fmax_figure(rows),
+    }
+
+
+def _area_figure(rows: Sequence[Row], fit: AreaFit) -> Figure:
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    panels = figure.subplots(1, 2)
+    arrays = _arrays(rows)
+    for axes, target, title, room in (
+        (panels[0], "xcup", "UltraScale+: LUT", 1_182_240),
+        (panels[1], "ecp5", "ECP5: LUT4", 83_640),
+    ):
+        for number, colour in _COLOURS.items():
+            sizes = sorted(s for s, f in arrays if f == number and target in arrays[s, f])
+            axes.plot(
+                [s * s for s in sizes],
+                [arrays[s, number][target].counts["lut"] for s in sizes],
+                "o",
+                color=colour,
+                label=f"{number}, synthesized",
+            )
+            line = (1, 2, 4, 8, 12, 16, 24, 32)
+            axes.plot(
+                [s * s for s in line],
+                [_modelled(fit, s, number, target)["lut"] for s in line],
+                "-",
+                lw=1.2,
+                color=colour,
+                label=f"{number}, model",
+            )
+        axes.axhline(room, color="black", lw=1, ls="--")
+        part = "VU9P" if target == "xcup" else "LFE5U-85F"
+        axes.annotate(part, (1, room), textcoords="offset points", xytext=(2, 4), fontsize=8)
+        axes.set_title(title)
+        axes.set_yscale("log")
+        axes.set_ylabel("LUTs of the array")
+        _sizes(axes, "processing elements, rows x cols")
+        axes.legend(fontsize=8, loc="lower right")
+    return figure
+
+
+def _fmax_figure(rows: Sequence[Row]) -> Figure:
+    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    arrays = _arrays(rows)
+    for number, colour in _COLOURS.items():
+        series = [
+            (size * size, arrays[size, number]["ecp5"])
+            for size, fmt in sorted(arrays)
+            if fmt == number and "ecp5" in arrays[size, fmt]
+        ]
+        _speeds(left, series, number, colour)
+    _sizes(left, "processing elements, rows x cols")
+    left.set_title("sparse array, ECP5-85F grade 8")
+    left.set_ylabel("fmax in MHz, median and range of seeds")
+    for preset, (label, colour) in _ENGINES.items():
+        series = [
+            (_lanes(row), row)
+            for row in rows
+            if row.point.preset == preset and row.point.block == "engine" and row.target == "ecp5"
+        ]
+        _speeds(right, sorted(series, key=lambda item: item[0]), label, colour)
+    _sizes(right, "multiplier lanes")
+    right.set_title("other engines")
+    for axes in (left, right):
+        axes.set_ylim(bottom=0)
+        axes.grid(True, axis="y", alpha=0.3)
+        axes.legend(fontsize=8)
+    return figure
+
+
+def _speeds(axes: Axes, series: Iterable[tuple[int, Row]], label: str, colour: str) -> None:
+    timed = [(x, row) for x, row in series if row.fmax_mhz is not None]
+    if not timed:
+        return
+    middle = [row.fmax_mhz or 0 for _, row in timed]
+    axes.errorbar(
+        [x for x, _ in timed],
+        middle,
+        yerr=[
+            [m - min(row.seeds_mhz) for m, (_, row) in zip(middle, timed, strict=True)],
+            [max(row.seeds_mhz) - m for m, (_, row) in zip(middle, timed, strict=True)],
+        ],
+        fmt="o-",
+        lw=1.2,
+        capsize=3,
+        color=colour,
+        label=label,
+    )
+
+
+def _sizes(axes: Axes, label: str) -> None:
+    axes.set_xscale("log", base=2)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.set_xlabel(label)
+    axes.grid(True, which="major", alpha=0.3)
+
+
+def _modelled(fit: AreaFit, size: int, number: str, target: str) -> dict[str, float]:
+    config = load_config("sat", [f"rows={size}", f"cols={size}", f"format={number}"])
+    return predict(fit.model, config, "stce", target)
+
+
+def _arrays(rows: Iterable[Row]) -> dict[tuple[int, str], dict[str, Row]]:
+    """Square arrays of the preset by size and format, then by target."""
+    found: dict[tuple[int, str], dict[str, Row]] = {}
+    for row in rows:
+        words = dict(word.split("=") for word in row.point.overrides)
+        square = set(words) == {"rows", "cols", "format"} and words["rows"] == words["cols"]
+        if row.point.block == "stce" and square:
+            found.setdefault((int(words["rows"]), words["format"]), {})[row.target] = row
+    return found
+
+
+def _lanes(row: Row) -> int:
+    config: Any = load_config(row.point.preset, list(row.point.overrides))
+    lanes: int = config.lanes
+    return lanes
+
+
+def _head(names: tuple[str, ...]) -> list[str]:
+    return [
+        "| " + " | ".join((*names, *_HEAD)) + " |",
+        "|" + "---|" * len(names) + "--:|" * len(_HEAD),
+    ]
+
+
+def _line(names: tuple[str, ...], targets: dict[str, Row]) -> str:
+    cells = list(names)
+    for target in ("xcup", "ecp5"):
+        row = targets.get(target)
+        cells += [_count(row.counts[key]) if row else "" for key in _KEYS]
+    timed = targets.get("ecp5")
+    if timed is None or timed.fmax_mhz is None:
+        cells += ["", ""]
+    else:
+        seeds = timed.seeds_mhz
+        cells += [f"{timed.fmax_mhz:.1f}", f"{min(seeds):.1f} to {max(seeds):.1f} ({len(seeds)})"]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _count(value: float | None) -> str:
+    return "" if value is None else f"{value:,.1f}".removesuffix(".0")
