@@ -27,7 +27,6 @@ from hwsim.models.array import ArrayShape
 from hwsim.models.formats import FP16
 from hwsim.models.nm import NMPattern
 from hwsim.models.post import PostMode
-from hwsim.rtl.pe import ProcessingElement
 from hwsim.rtl.post import POST_LANE, PostLane, PostUnit
 from hwsim.rtl.sequencer import job_layout
 from hwsim.rtl.sore import (
@@ -37,7 +36,7 @@ from hwsim.rtl.sore import (
     selection_layout,
     weights_layout,
 )
-from hwsim.rtl.stce import PE_MODULE, SparseArray, array_members
+from hwsim.rtl.stce import SparseArray, array_members, array_parts
 from hwsim.rtl.wuve import (
     SCALARS,
     WUVE_LANE,
@@ -90,7 +89,7 @@ def training_parts(
         "adder_latency": array.adder_latency,
     }
     return {
-        PE_MODULE: lambda: ProcessingElement(FP16, array),
+        **array_parts(FP16, array),
         POST_LANE: lambda: PostLane(adder_latency=array.adder_latency),
         SORE_LANE: lambda: TopNLane(n_max=pattern.n, m=pattern.m),
         WUVE_LANE: lambda: UpdateLane(**latency),

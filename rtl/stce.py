@@ -13,6 +13,8 @@ cycles with stalls, exactly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from amaranth.hdl import (
@@ -27,21 +29,74 @@ from amaranth.hdl import (
 )
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Member, Out
 
 from hwsim.models.array import RESULT_QUEUE, ArrayShape
 from hwsim.models.formats import NumberFormat
-from hwsim.rtl.pe import control_layout
+from hwsim.rtl.edges import (
+    OperandFeed,
+    PartialSums,
+    ResultExit,
+    exit_signature,
+    feed_signature,
+    sums_signature,
+)
+from hwsim.rtl.pe import ProcessingElement, control_layout
+from hwsim.rtl.rowwise_parts import instance
 from hwsim.rtl.sequencer import Sequencer, flags_layout, job_layout
 from hwsim.rtl.stream import Delay
 
-__all__ = ["PE_MODULE", "SparseArray", "array_members", "status_layout"]
+__all__ = [
+    "PE_MODULE",
+    "_SUMS_MODULE",
+    "SparseArray",
+    "array_members",
+    "array_parts",
+    "status_layout",
+]
 
 Flags = Any  # a view of `flags_layout()`
 
 PE_MODULE = "stce_pe"
 """Name of the module that every PE is an instance of; `hwsim.rtl.verilog` writes it once."""
+
+_SUMS_MODULE = "stce_sums"
+"""The same of a column's partial sums."""
+
+
+def array_parts(fmt: NumberFormat, array: ArrayShape) -> dict[str, Callable[[], wiring.Component]]:
+    """What makes each module that a `SparseArray` instantiates, by name; the PE is the first."""
+    word = array.group * fmt.operand_bits
+    pair = fmt.operand_bits + max(1, (array.group - 1).bit_length())
+    wide = fmt.accumulator_bits
+    # Pairs move down a row a step (os), partial sums a row in the steps of an adder (ws).
+    rows = {
+        _row_module(r): partial(OperandFeed, word, r, array.adder_latency * r)
+        for r in range(array.rows)
+    }
+    columns = {_column_module(c): partial(OperandFeed, pair, c, c) for c in range(array.cols)}
+    exits = {
+        _exit_module(c): partial(ResultExit, wide, array.cols - 1 - c) for c in range(array.cols)
+    }
+    return {
+        PE_MODULE: lambda: ProcessingElement(fmt, array),
+        _SUMS_MODULE: lambda: PartialSums(wide, array.psum_depth),
+        **rows,
+        **columns,
+        **exits,
+    }
+
+
+def _row_module(row: int) -> str:
+    return f"stce_row{row}"
+
+
+def _column_module(column: int) -> str:
+    return f"stce_column{column}"
+
+
+def _exit_module(column: int) -> str:
+    return f"stce_exit{column}"
 
 
 def array_members(fmt: NumberFormat, array: ArrayShape) -> dict[str, Member]:
@@ -102,7 +157,7 @@ class SparseArray(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        rows, cols = self.array.rows, self.array.cols
+        cols = self.array.cols
         m.submodules.sequencer = seq = Sequencer(self.array)
         wiring.connect(m, wiring.flipped(self.job), seq.job)
 
@@ -139,41 +194,27 @@ class SparseArray(wiring.Component):
         now = Signal(flags_layout(self.array))
         with m.If(step):
             m.d.sync += now.eq(flags)
-        delay, carry = Delay(m, en), Delay(m, en, reset=False)
+        delay = Delay(m, en)
 
-        # The beats of a step, held where it brings none.
-        groups = [
-            Signal(self.array.group * self.fmt.operand_bits, name=f"a0_{r}", reset_less=True)
-            for r in range(rows)
-        ]
-        pairs = [
-            Signal(self.fmt.operand_bits + self.index_bits, name=f"b0_{c}", reset_less=True)
-            for c in range(cols)
-        ]
-        with m.If(step & flags.need_a):
-            m.d.sync += [groups[r].eq(self.a.payload[r]) for r in range(rows)]
-        with m.If(step & flags.need_b):
-            m.d.sync += [pairs[c].eq(self.b.payload[c]) for c in range(cols)]
-
-        memories = []
-        for c in range(cols):
-            memory = Memory(shape=self.fmt.accumulator_bits, depth=self.array.psum_depth, init=[])
-            m.submodules[f"psum{c}"] = memory
-            memories.append(memory)
         controls, draining = self._controls(m, ahead, now, delay)
-        tops = self._partial_sums_in(m, now, delay, memories)
-        bottoms = self._array(m, step, ahead, carry, groups, pairs, controls, tops)
-        self._partial_sums_out(m, now, delay, memories, bottoms)
+        sums = self._partial_sums(m, step, now, delay)
+        bottoms = self._array(m, step, ahead, controls, [column.top for column in sums])
+        m.d.comb += [column.sum.eq(value) for column, value in zip(sums, bottoms, strict=True)]
 
         # South edge: what column 0's last row passes on is a result; the others follow.
         emit = Signal()
         leaving = delay(now.act & now.final, self._column_steps - 1, "leaving")
         m.d.comb += emit.eq(Mux(now.stationary, leaving, draining))
+        leavers = []
+        for c in range(cols):
+            leaver = instance(
+                m, _exit_module(c), f"exit{c}", exit_signature(self.fmt.accumulator_bits)
+            )
+            m.d.comb += [leaver.step.eq(step), leaver.i.eq(bottoms[c])]
+            leavers.append(leaver.o)
         m.d.comb += [
             results.w_en.eq(en & delay(emit, cols - 1, "emit")),
-            results.w_data.eq(
-                Cat(carry(bottoms[c], cols - 1 - c, f"deskew{c}") for c in range(cols))
-            ),
+            results.w_data.eq(Cat(leavers)),
         ]
         return m
 
@@ -218,67 +259,65 @@ class SparseArray(wiring.Component):
             controls.append(control.as_value())
         return controls, draining
 
-    def _partial_sums_in(
-        self, m: Module, now: Flags, delay: Delay, memories: list[Memory]
-    ) -> list[Value]:
-        """What enters each column from above: the sum of the fold before, or zero."""
+    def _partial_sums(self, m: Module, step: Signal, now: Flags, delay: Delay) -> list[Any]:
+        """The columns' partial sums: the ports of their modules."""
         adder = self.array.multiply_steps + 1  # as in `_controls`
-        addresses = delay.taps(self._address(now), adder - 2, self.array.cols, "psum_read")
-        uses = delay.taps(now.accumulate, adder - 1, self.array.cols, "psum_use")
-        tops: list[Value] = []
-        for memory, address, use in zip(memories, addresses, uses, strict=True):
-            read = memory.read_port()
-            m.d.comb += [read.addr.eq(address), read.en.eq(delay.en)]
-            tops.append(Mux(use, read.data, 0))
-        return tops
-
-    def _partial_sums_out(
-        self, m: Module, now: Flags, delay: Delay, memories: list[Memory], sums: list[Value]
-    ) -> None:
-        """Sums that are not final go back to their column's memory."""
-        steps, cols = self._column_steps - 1, self.array.cols
-        addresses = delay.taps(self._address(now), steps, cols, "psum_write")
-        keeps = delay.taps(now.act & ~now.final, steps, cols, "psum_keep")
-        for memory, address, keep, value in zip(memories, addresses, keeps, sums, strict=True):
-            write = memory.write_port()
+        address = now.act_index[: max(1, (self.array.psum_depth - 1).bit_length())]
+        steps = self._column_steps - 1
+        steered: tuple[Value, ...] = (
+            delay(address, adder - 2, "psum_read"),
+            delay(now.accumulate, adder - 2, "psum_use"),
+            delay(address, steps, "psum_write"),
+            delay(now.act & ~now.final, steps, "psum_keep"),
+        )
+        columns = []
+        for c in range(self.array.cols):
+            column = instance(
+                m,
+                _SUMS_MODULE,
+                f"psum{c}",
+                sums_signature(self.fmt.accumulator_bits, self.array.psum_depth),
+            )
+            read, use, write, keep = steered
             m.d.comb += [
-                write.addr.eq(address),
-                write.data.eq(value),
-                write.en.eq(keep & delay.en),
+                column.step.eq(step),
+                column.read_in.eq(read),
+                column.use_in.eq(use),
+                column.write_in.eq(write),
+                column.keep_in.eq(keep),
             ]
+            steered = (column.read_out, column.use_out, column.write_out, column.keep_out)
+            columns.append(column)
+        return columns
 
     @property
     def _column_steps(self) -> int:
         """Steps from a row of A to its sum below column 0 (weight stationary)."""
         return self.array.ws_exit - (self.array.cols - 1)
 
-    def _address(self, now: Flags) -> Value:
-        return now.act_index[: (self.array.psum_depth - 1).bit_length()]
-
     def _array(
-        self,
-        m: Module,
-        step: Signal,
-        ahead: Flags,
-        carry: Delay,
-        groups: list[Signal],
-        pairs: list[Signal],
-        controls: list[Value],
-        tops: list[Value],
+        self, m: Module, step: Signal, ahead: Flags, controls: list[Value], tops: list[Value]
     ) -> list[Value]:
-        """The PEs; returns what leaves each column below."""
+        """Feeds and PEs; returns what leaves each column below."""
         rows, cols, bits = self.array.rows, self.array.cols, self.fmt.operand_bits
-        hop = self.array.adder_latency
-        stationary = Signal()  # constant while work is in flight, so a cycle more does not matter
-        m.d.sync += stationary.eq(ahead.stationary)
-        down_pair = [carry(pairs[c], c, f"skew_b{c}") for c in range(cols)]
+
+        def feed(module: str, name: str, word: Value, take: Value) -> Value:
+            ports = instance(m, module, name, feed_signature(len(word)))
+            m.d.comb += [
+                ports.step.eq(step),
+                ports.take.eq(step & take),
+                ports.stationary.eq(ahead.stationary),
+                ports.i.eq(word),
+            ]
+            return ports.o
+
+        down_pair = [
+            feed(_column_module(c), f"b{c}", Value.cast(self.b.payload[c]), ahead.need_b)
+            for c in range(cols)
+        ]
         down_link: list[Value] = list(tops)
         for r in range(rows):
-            # pairs move down a row a step (os), partial sums a row in the steps of an adder (ws)
-            skew = carry.taps(groups[r], 0, hop * r + 1, f"skew_a{r}")
-            right_group: Value = skew[r]
-            if hop > 1 and r:
-                right_group = Mux(stationary, skew[hop * r], skew[r])
+            right_group = feed(_row_module(r), f"a{r}", Value.cast(self.a.payload[r]), ahead.need_a)
             right_control: Value = controls[r]
             for c in range(cols):
                 group = Signal(self.array.group * bits, name=f"group_{r}_{c}")

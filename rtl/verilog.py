@@ -19,9 +19,8 @@ from hwsim.models.array import ArrayShape
 from hwsim.models.nm import NMPattern
 from hwsim.rtl.delta_engine import chain_members, delta_parts
 from hwsim.rtl.engine import ENGINE_TOP, engine_members, training_parts
-from hwsim.rtl.pe import ProcessingElement
 from hwsim.rtl.rowwise import rowwise_members, rowwise_parts
-from hwsim.rtl.stce import PE_MODULE, SparseArray, array_members
+from hwsim.rtl.stce import SparseArray, array_members, array_parts
 
 __all__ = [
     "component_verilog",
@@ -86,7 +85,7 @@ def engine_parts(config: Accelerator) -> dict[str, Callable[[], wiring.Component
         return delta_parts(_one_cluster(config).shape, config.chain)
     sat = _with_rtl(config)
     return {
-        PE_MODULE: lambda: ProcessingElement(sat.number, sat.array),
+        **array_parts(sat.number, sat.array),
         top_name(config): lambda: SparseArray(sat.number, sat.array),
     }
 
