@@ -12,6 +12,8 @@ later of the two. What differs is what this DMA does, in a law of its own:
   when its last pass begins (beats leave one by one). A run that does not fit is loaded for every
   pass.
 - A pass begins with its first beats, and ends no earlier than its last beats come.
+- Descriptors come one after the other, `_RECORD` cycles and their words apart; one that waits for
+  those before it starts when their results are acknowledged.
 - Results leave behind their pass; the last burst goes out when all its words are there.
 
 The constants are the registers on the way, counted in RTL on the least list (one product of one
@@ -40,9 +42,16 @@ from hwsim.models.sat_jobs import (
 
 __all__ = ["Port", "list_cycles"]
 
-_FETCH = 7
-_OPERAND = 20
-_STORE = 10
+_START = 4
+"""From the start to the request of the first descriptor."""
+_DISPATCH = 16
+"""From a descriptor's last word to the request of its operands."""
+_RECORD = 4
+"""Between the last word of a descriptor and the first of the next."""
+_OPERAND = 9
+"""From a word of an operand to the step that takes its beat."""
+_STORE = 8
+"""From the last word of results to its burst, and from the response to the end of the list."""
 _EPSILON = 1e-6
 
 
@@ -67,38 +76,52 @@ def list_cycles(config: SatConfig, jobs: Sequence[GemmJob], port: Port) -> int:
     """
     if not jobs or any(job.a is None for job in jobs):
         raise ValueError("jobs must hold at least one, with operands in memory")
-    array, bus = config.array, config.bus.data_bits
-    loads = [_Loads(config, jobs, name) for name in ("a", "b")]
-    burst = min(config.bus.burst_beats, 4096 * 8 // bus)
-    under_way = config.bus.outstanding_reads * burst
-    rate = min(1.0, under_way / (port.latency + burst))
-    begin = _FETCH + port.latency + gemm_record(streams=False).size_bytes * 8 // bus
-    channel = _Channel(loads, float(begin), rate)
-    z_slot = stored_bytes(1, z_beat_bits(config.number, array), bus) * 8 / bus
+    record = gemm_record(streams=False).size_bytes * 8 // config.bus.data_bits
+    total = _START + port.latency + record
+    first = 0
+    for i in range(1, len(jobs) + 1):
+        if i == len(jobs) or jobs[i].wait:
+            total += _together(config, jobs[first:i], port)
+            first = i
+    return total
 
-    late = _OPERAND + port.latency  # from a request to the beat's step
-    core, out = begin + late, 0.0
-    for job in jobs:
+
+def _together(config: SatConfig, jobs: Sequence[GemmJob], port: Port) -> int:
+    """Cycles from the first descriptor's last word until all are completed."""
+    array, bus = config.array, config.bus.data_bits
+    burst = min(config.bus.burst_beats, 4096 * 8 // bus)
+    record = gemm_record(streams=False).size_bytes * 8 // bus
+    z_slot = stored_bytes(1, z_beat_bits(config.number, array), bus) * 8 / bus
+    late = _OPERAND + port.latency  # from a request to the step
+    period = _RECORD + record
+    loads = [_Loads(config, jobs, name, float(_DISPATCH), period) for name in ("a", "b")]
+    rate = min(1.0, config.bus.outstanding_reads * burst / (port.latency + burst))
+    channel = _Channel(loads, float(_DISPATCH), rate)
+
+    core, out = 0.0, 0.0
+    for i, job in enumerate(jobs):
         assert job.a is not None
         passes = job.a.segments * job.a.repeats
         steps = interval(job.mode, job.length, array) * job.folds
-        results = job.z_beats / passes * z_slot
-        core += 1 if job.mode == OS else array.rows + 2
+        beats = job.z_beats / passes
+        tail = tail_cycles(job.mode, job.length, array)
+        core = max(core, _DISPATCH + period * i + late) + (1 if job.mode == OS else array.rows + 2)
         for _ in range(passes):
             for load in loads:
                 load.begin_pass(core)
             core = max(core + steps, channel.loaded() + late)
-            out = max(out, core) + results
-    last = jobs[-1]
-    tail = tail_cycles(last.mode, last.length, array)
-    closing = min(burst, last.z_beats * z_slot)  # words that go out after the last result
-    return round(max(core + tail, out) + closing + _STORE + port.write_latency)
+            out = max(out, core + tail - beats) + beats * z_slot
+            out = max(out, core + tail)
+    closing = min(burst, jobs[-1].z_beats * z_slot)  # words that go out after the last result
+    return round(out + closing + _STORE + port.write_latency)
 
 
 class _Loads:
     """An operand of all jobs: words that each pass waits for, and how far ahead they may come."""
 
-    def __init__(self, config: SatConfig, jobs: Sequence[GemmJob], name: str) -> None:
+    def __init__(
+        self, config: SatConfig, jobs: Sequence[GemmJob], name: str, start: float, period: int
+    ) -> None:
         fmt, array, bus = config.number, config.array, config.bus.data_bits
         bits = (a_beat_bits if name == "a" else b_beat_bits)(fmt, array)
         memory = config.buffers.input_bytes if name == "a" else config.buffers.weight_bytes
@@ -108,8 +131,9 @@ class _Loads:
         self.room = buffer_beats(memory, bits) / word_beats + queue  # words
         self.targets: list[float] = []  # words loaded by the end of each pass
         self.freed: list[float] = []  # of these, whose room is free when the pass begins
+        self.given: list[tuple[float, float]] = []  # (time, words of the descriptors there by then)
         total = 0.0
-        for job in jobs:
+        for i, job in enumerate(jobs):
             operand = getattr(job, name)
             assert job.a is not None and isinstance(operand, Operand)
             words = run_bytes(operand.beats, bits, bus) * 8 / bus
@@ -126,7 +150,7 @@ class _Loads:
                     if held and again:
                         left = 0.0 if last else words
                     self.freed.append(total - left)
-        self.total = total
+            self.given.append((start + period * i, total))
         self.done = 0.0
         self.at = -1  # the present pass
         self.opens: list[tuple[float, float]] = []  # (time, words that may be loaded from then on)
@@ -134,7 +158,7 @@ class _Loads:
     def begin_pass(self, time: float) -> None:
         """The next pass begins: what it plays for the last time makes room."""
         self.at += 1
-        self.opens.append((time, min(self.total, self.freed[self.at] + self.room)))
+        self.opens.append((time, self.freed[self.at] + self.room))
 
     @property
     def target(self) -> float:
@@ -155,7 +179,7 @@ class _Channel:
         while any(load.done < load.target - _EPSILON for load in self.loads):
             limits = [self._limit(load) for load in self.loads]
             active = [i for i, load in enumerate(self.loads) if load.done < limits[i] - _EPSILON]
-            coming = [t for load in self.loads for t, _ in load.opens if t > self.now]
+            coming = [t for load in self.loads for t, _ in load.opens + load.given if t > self.now]
             if not active:
                 self.now = min(coming)
                 continue
@@ -178,4 +202,7 @@ class _Channel:
         """Words that may have been loaded by now; the ring is empty before the first pass."""
         while len(load.opens) > 1 and load.opens[1][0] <= self.now:
             load.opens.pop(0)
-        return load.opens[0][1] if load.opens[0][0] <= self.now else min(load.total, load.room)
+        while len(load.given) > 1 and load.given[1][0] <= self.now:
+            load.given.pop(0)
+        ring = load.opens[0][1] if load.opens[0][0] <= self.now else load.room
+        return min(ring, load.given[0][1])
