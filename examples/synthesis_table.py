@@ -28,7 +28,13 @@ from hwsim.files import make_folder, write_bytes, write_text
 from hwsim.rtl.blocks import block_verilog
 from hwsim.rtl.simulator import cache_dir
 from hwsim.synth_jobs import SynthJob, write_jobs
-from hwsim.synth_report import array_table, error_table, figures, unit_table
+from hwsim.synth_report import (
+    array_table,
+    capacity_table,
+    error_table,
+    figures,
+    unit_table,
+)
 from hwsim.synth_rows import Row, measure, read_rows, write_rows
 
 SEEDS = (1, 2, 3)
@@ -135,7 +141,12 @@ def report(rows: list[Row], docs: Path, model: Path) -> None:
         write_bytes(images / f"{name}.png", render(figure, "png"))
     page = docs / "synthesis.md"
     text = page.read_text(encoding="utf-8") if page.exists() else ""
-    tables = {"arrays": array_table(rows), "units": unit_table(rows), "errors": error_table(fit)}
+    tables = {
+        "arrays": array_table(rows),
+        "units": unit_table(rows),
+        "capacity": capacity_table(fit),
+        "errors": error_table(fit),
+    }
     for name, table in tables.items():
         begin, end = f"<!-- {name} begin -->\n", f"<!-- {name} end -->"
         if begin not in text:

@@ -175,7 +175,7 @@ def _units() -> Iterator[Point]:
                     overrides=(f"format={fmt}", *words),
                     block="uspe",
                     role=role,
-                    placed=not words,
+                    placed=all("latency" in w or "interleave" in w for w in words),
                 )
     for lanes, role in ((1, "fit"), (2, "fit"), (8, "fit"), (16, "check")):
         for pattern in ("1:4", "2:4", "2:8", "4:16"):

@@ -9,12 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
+from hwsim.area import PARTS
 from hwsim.area_fit import AreaFit
 from hwsim.area_model import predict
+from hwsim.area_points import FORMATS
 from hwsim.config import load_config
 from hwsim.synth_rows import Row
 
-__all__ = ["array_table", "error_table", "figures", "unit_table"]
+__all__ = ["array_table", "capacity_table", "error_table", "figures", "unit_table"]
 
 _COLOURS = {"int8": "#3b6ea5", "fp16": "#d1495b"}
 _ENGINES = {"spgemm": ("SpGEMM", "#66a182"), "delta": ("delta", "#8d6a9f"),
@@ -66,6 +68,29 @@ def error_table(fit: AreaFit) -> str:
             f"| {target} | {resource} | {unit} | {seen['points']} | {seen['rms']:.1%} | "
             f"{seen['largest']:+.1%} | {unseen} |"
         )
+    return "\n".join(lines) + "\n"
+
+
+def capacity_table(fit: AreaFit) -> str:
+    """Markdown: the model continued to 32 x 32, with what stands beside the array, on a VU9P."""
+    part = PARTS["vu9p"]
+    lines = [
+        "| | LUT | FF | DSP48E2 | BRAM36 |",
+        "|---|--:|--:|--:|--:|",
+        f"| VU9P has | {part.lut:,} | {part.ff:,} | {part.dsp:,} | {part.bram:,} |",
+    ]
+    for number in FORMATS:
+        config = load_config("sat", [f"format={number}"])
+        units = ["stce", *(("sore", "wuve", "post") if number == "fp16" else ())]
+        blocks = {unit: predict(fit.model, config, unit, "xcup") for unit in units}
+        if len(blocks) > 1:
+            blocks["all of them"] = {
+                key: sum(block[key] for block in blocks.values()) for key in _KEYS
+            }
+        for unit, block in blocks.items():
+            cells = [f"{block[key]:,.0f} ({block[key] / getattr(part, key):.1%})" for key in _KEYS]
+            name = {"stce": f"array {config.rows} x {config.cols}"}.get(unit, unit)
+            lines.append(f"| {number}: {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
 
