@@ -22,7 +22,7 @@ RESULT_FIELDS = 5
 @njit(cache=True)
 def step_results(
     t, half, r, size, at, held, closing, turn, since, passed, q_key, q_v, q_n, q_head,
-    dense_key, dense_v, z_key, z_v, z_cycle, z_port, gaps, gap_n,
+    dense_key, dense_v, z_key, z_v, z_cycle, z_port, gaps, gap_n, stride,
 ):  # fmt: skip  # pragma: no cover - compiled
     """The ports, the arbiters before them, the reads of the dense arrays.
 
@@ -36,7 +36,7 @@ def step_results(
         q_key, q_v, q_n, q_head: the queues at the ports; tag -1 closes a window.
         dense_key, dense_v: [2, banks, entries].
         z_key, z_v, z_cycle, z_port: what was taken.
-        gaps, gap_n: as `step_windows`.
+        gaps, gap_n: as `step_windows`; stride: see its `sizes`.
     """
     outputs, group = closing.size, size.size // closing.size
     for o in range(outputs):
@@ -51,7 +51,7 @@ def step_results(
             q_n[o] -= 1
             r[WORDS] -= 1
             passed[o] += 1
-            since[o] = t + 1 + gaps[RESULT, (passed[o] + o) % gap_n[RESULT]]
+            since[o] = t + 1 + gaps[RESULT, (passed[o] + o * stride) % gap_n[RESULT]]
         if not closing[o]:
             continue
         grant, empty = -1, True

@@ -89,7 +89,8 @@ def step_windows(
     Args:
         sizes: lanes, banks, bank bits, slot bits, outputs, multiplier latency, adder latency,
             queue depths (token, request, product, bank), column bits, epoch bits, probe limit,
-            elements of a token.
+            elements of a token, entries by which a lane's or output's gaps begin behind those of
+            the one before.
         latency: cycles from a request to its first word at the ports a_ptr, a, b_ptr, b.
         factor: of the row in the hash.
         jobs: int64 [windows, 2], first row of A and rows.
@@ -106,7 +107,7 @@ def step_windows(
     mul_l, add_l = sizes[5], sizes[6]
     tok_d, req_d, prod_d, bank_d = sizes[7], sizes[8], sizes[9], sizes[10]
     column_bits, epochs, probe_limit = sizes[11], (1 << sizes[12]) - 1, sizes[13]
-    piece = sizes[14]
+    piece, stride = sizes[14], sizes[15]
     entries = 1 << slot_bits
     hash_mask = (1 << (bank_bits + slot_bits)) - 1
     bank_mask, slot_mask = banks - 1, entries - 1
@@ -120,11 +121,11 @@ def step_windows(
     bq_ok, br_ok = np.empty(lanes, np.int64), np.empty(lanes, np.int64)
     bq_n, br_n = np.zeros(lanes, np.int64), np.zeros(lanes, np.int64)
     for i in range(lanes):
-        bq_ok[i] = gaps[B_REQ, i % gap_n[B_REQ]]
-        br_ok[i] = gaps[B_RSP, i % gap_n[B_RSP]]
+        bq_ok[i] = gaps[B_REQ, i * stride % gap_n[B_REQ]]
+        br_ok[i] = gaps[B_RSP, i * stride % gap_n[B_RSP]]
     z_ok, z_n = np.empty(outputs, np.int64), np.zeros(outputs, np.int64)
     for i in range(outputs):
-        z_ok[i] = gaps[RESULT, i % gap_n[RESULT]]
+        z_ok[i] = gaps[RESULT, i * stride % gap_n[RESULT]]
 
     # dispatcher: scalars, queues, reads under way
     f = start_front(gaps)
@@ -230,7 +231,7 @@ def step_windows(
                 z_cycle, z_port = _grown(z_cycle), _grown(z_port)
             step_results(
                 t, half, r, size, at, held, closing, z_turn, z_ok, z_n, zq_key, zq_v, zq_n, zq_head,
-                dense_key, dense_v, z_key, z_v, z_cycle, z_port, gaps, gap_n,
+                dense_key, dense_v, z_key, z_v, z_cycle, z_port, gaps, gap_n, stride,
             )  # fmt: skip
         spill_from = -1
         if sq_n > 0 or sp_any > 0:
@@ -385,7 +386,7 @@ def step_windows(
                         rest >>= bank_bits
                 pipe_v[i, p] = task_v[i, h] * b_val[e]
                 br_n[i] += 1
-                br_ok[i] = t + 1 + gaps[B_RSP, (br_n[i] + i) % gap_n[B_RSP]]
+                br_ok[i] = t + 1 + gaps[B_RSP, (br_n[i] + i * stride) % gap_n[B_RSP]]
                 br_at[i] += 1
                 if br_at[i] == br_q[i, q, 1]:
                     br_at[i] = 0
@@ -409,7 +410,7 @@ def step_windows(
                 req_head[i] = h + 1 if h + 1 < req_d else 0
                 req_n[i] -= 1
                 bq_n[i] += 1
-                bq_ok[i] = t + 1 + gaps[B_REQ, (bq_n[i] + i) % gap_n[B_REQ]]
+                bq_ok[i] = t + 1 + gaps[B_REQ, (bq_n[i] + i * stride) % gap_n[B_REQ]]
 
         # hand-out
         tok_room = f[TOKENS] < tok_d

@@ -41,7 +41,7 @@ _CYCLE_LIMIT = 1 << 40
 class RowwiseGaps:
     """Idle cycles before each word of each port, used round and round; an empty list is none.
 
-    Lanes and outputs share a list; each begins at the entry of its number.
+    Lanes and outputs share a list; each begins at its number times the stride of `simulate`.
     """
 
     job: ArrayLike = ()
@@ -148,6 +148,7 @@ def simulate(
     *,
     gaps: RowwiseGaps | None = None,
     latency: MemoryLatency | None = None,
+    stride: int = 1,
 ) -> RowwiseRun:
     """Run the windows of C = A B.
 
@@ -158,6 +159,8 @@ def simulate(
             `hwsim.models.rowwise.windows` gives them.
         gaps: back-pressure; none when None.
         latency: of the memory; none when None.
+        stride: the gaps of lane or output i begin at entry i * stride of their list; with as many
+            as a port has words, each has a list of its own.
 
     Raises:
         ValueError: operands that do not fit one another or the engine's widths, windows without
@@ -175,7 +178,7 @@ def simulate(
     (
         cycles, causes, record, z_key, z_value, z_cycle, z_port, s_key, s_value, s_cycle,
     ) = step_windows(
-        _sizes(shape), delays, row_factor(shape.hash_bits), jobs,
+        _sizes(shape, stride), delays, row_factor(shape.hash_bits), jobs,
         *_arrays(a), *_arrays(b),
         padded, np.array([x.size for x in lists], np.int64), _CYCLE_LIMIT,
     )  # fmt: skip
@@ -236,7 +239,7 @@ def _arrays(x: Csr | RowLists) -> tuple[NDArray, NDArray, NDArray]:
     return x.indptr, np.ascontiguousarray(x.indices, np.int32), x.data
 
 
-def _sizes(shape: RowwiseShape) -> NDArray[np.int64]:
+def _sizes(shape: RowwiseShape, stride: int) -> NDArray[np.int64]:
     return np.array(
         [
             shape.lanes,
@@ -254,6 +257,7 @@ def _sizes(shape: RowwiseShape) -> NDArray[np.int64]:
             shape.epoch_bits,
             shape.probe_limit,
             shape.token_length,
+            stride,
         ],
         np.int64,
     )
