@@ -348,7 +348,7 @@ def _output(shape: DeltaShape, target: str) -> Part:
             "code bits": lanes * shape.activation_bits,
             "address bits": shape.parameter_bits,
         },
-        multipliers={_wide(shape.accumulator_bits + 1, FactorBits.MULTIPLIER): lanes},
+        multipliers={_wide(target, shape.accumulator_bits + 1, FactorBits.MULTIPLIER): lanes},
         memories=((shape.parameter_words, lanes * parameter, 1),),
     )
 
@@ -364,8 +364,8 @@ def _gates(shape: DeltaShape, target: str) -> Part:
             "table bits": lanes * shape.table_bits,
         },
         multipliers={
-            _wide(shape.accumulator_bits, shape.activation_bits): lanes,
-            _wide(shape.activation_bits + 1, shape.activation_bits): lanes,
+            _wide(target, shape.accumulator_bits, shape.activation_bits): lanes,
+            _wide(target, shape.activation_bits + 1, shape.activation_bits): lanes,
         },
         memories=((2**shape.table_bits, shape.activation_bits, 2 * lanes),),
     )
@@ -388,9 +388,10 @@ def _delta_engine(shape: DeltaShape, target: str) -> Part:
     )
 
 
-def _wide(a: int, b: int) -> str:
-    """The kind of a product: how many parts of 18 and of 17 bits its factors have."""
-    return f"{-(-a // 18)} x {-(-b // 18)} parts"
+def _wide(target: str, a: int, b: int) -> str:
+    """The kind of a product: how many parts that a DSP block multiplies its factors have."""
+    width = {"xcup": 27, "ecp5": 18}.get(target, 64)  # DSP48E2 27 x 18, MULT18 18 x 18
+    return f"{-(-a // width)} x {-(-b // 18)} parts"
 
 
 _SAT = {"uspe": _pe, "stce": _array, "sore": _sore, "wuve": _wuve, "post": _post}
