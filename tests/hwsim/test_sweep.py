@@ -9,7 +9,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -224,7 +223,7 @@ def test_kill_9_loses_and_repeats_nothing(tmp_path):
     frame = run_sweep(path, out, workers=1, resume=True)
     assert 0 < len(kept) < len(frame), "every kill came too late to test anything"
     assert len(set(recorded(out))) == len(recorded(out)) == len(frame)
-    calm = run_sweep(spec, tmp_path / "calm", workers=1)
+    run_sweep(spec, tmp_path / "calm", workers=1)
     for read, name in ((pd.read_csv, "results.csv"), (pd.read_parquet, "results.parquet")):
         undisturbed = results_of(read(tmp_path / "calm" / name))
         pd.testing.assert_frame_equal(undisturbed, results_of(read(out / name)))
