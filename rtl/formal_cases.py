@@ -11,12 +11,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Value
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 from hwsim.config import load_config
+from hwsim.rtl.axi import Slice
 from hwsim.rtl.blocks import block_parts
 from hwsim.rtl.delta_parts import EventQueue
-from hwsim.rtl.formal_parts import CutPipe, DelayLane, LaneHolds, LockstepPipe, MergeHarness
+from hwsim.rtl.formal_parts import (
+    BufferedQueue,
+    CutPipe,
+    DelayLane,
+    LaneHolds,
+    LockstepPipe,
+    MergeHarness,
+    SorterStub,
+    WidthLoop,
+)
 from hwsim.rtl.formal_rules import (
     ARBITER_RULES,
     STREAM_RULES,
@@ -24,8 +34,17 @@ from hwsim.rtl.formal_rules import (
     HoldHarness,
     StreamHarness,
 )
+from hwsim.rtl.formal_select import RankHarness, SorterHarness
 from hwsim.rtl.post import POST_LANE, PostLane, PostUnit
 from hwsim.rtl.rowwise_parts import Queue, RoundRobin
+from hwsim.rtl.sore import (
+    RANK_DEPTH,
+    RANK_LANE,
+    SORE_LANE,
+    RankLane,
+    RankSelector,
+    TopNSelector,
+)
 from hwsim.rtl.wuve import FP32_STEPS, SCALARS, WUVE_LANE, UpdateEngine, UpdateLane
 
 __all__ = ["Check", "Parts", "all_checks", "stream_checks"]
@@ -77,7 +96,15 @@ class Check:
 
 def all_checks() -> list[Check]:
     """Every property."""
-    return [*_queues(), *_arbiters(), *_pipelines(), *_lanes(), *_blocks()]
+    return [
+        *_queues(),
+        *_arbiters(),
+        *_pipelines(),
+        *_lanes(),
+        *_selectors(),
+        *_widths(),
+        *_blocks(),
+    ]
 
 
 def stream_checks(
@@ -127,6 +154,30 @@ def _queues() -> Iterator[Check]:
             capacity=depth,
             leave=0,
             enter=0,
+        )
+
+    yield from stream_checks("Slice", lambda: Slice(_BITS), capacity=2, leave=0, enter=1)
+    for depth in (3, 4):
+        yield from stream_checks(
+            f"SyncFIFOBuffered({depth})",
+            lambda d=depth: BufferedQueue(_BITS, d),
+            capacity=depth,
+            leave=1,
+            enter=1,
+        )
+
+
+def _widths() -> Iterator[Check]:
+    """To bus words and back, runs that fill their words and runs that do not."""
+    for beat, bus, run in ((8, 16, 3), (8, 16, 4), (16, 8, 2)):
+        yield from stream_checks(
+            f"{beat} to {bus} to {beat} bits, runs of {run}",
+            lambda b=beat, w=bus, r=run: WidthLoop(b, w, r),
+            capacity=9,
+            leave=6,
+            enter=4,
+            fed=True,
+            leaving=lambda payload: payload.data,
         )
 
 
@@ -204,6 +255,60 @@ def _lanes() -> Iterator[Check]:
         )
 
 
+def _selectors() -> Iterator[Check]:
+    """The N:M selectors: their lanes for all weights, and the control around them."""
+    for n, m in ((1, 2), (1, 4), (2, 4)):
+        for name, make in (("TopNLane", SorterHarness), ("RankLane", RankHarness)):
+            yield Check(
+                component=f"{name} {n}:{m}",
+                rule="selection",
+                engine="induction",
+                depth=1,
+                make=lambda make=make, n=n, m=m: {"harness": make(n, m)},
+            )
+        yield Check(
+            component=f"TopNLane {n}:{m}",
+            rule="reached",
+            engine="cover",
+            depth=_COVER_CYCLES,
+            make=lambda n=n, m=m: {"harness": SorterHarness(n, m, reach=True)},
+        )
+    yield from stream_checks(
+        "TopNSelector 2:4",
+        lambda: TopNSelector(lanes=1, n_max=2, m=4),
+        capacity=2,
+        leave=1,
+        enter=0,
+        parts=lambda: {SORE_LANE: SorterStub(2, 4)},
+        counts=_ends_group,
+        entering=lambda payload: payload.weight[0][:_BITS],
+        leaving=lambda payload: payload[0].value[0][:_BITS],
+    )
+    yield from stream_checks(
+        "RankSelector 2:4",
+        lambda: RankSelector(lanes=1, n_max=2, m=4),
+        capacity=RANK_DEPTH,
+        leave=RANK_DEPTH - 1,
+        enter=0,
+        parts=lambda: {
+            RANK_LANE: DelayLane(
+                RankLane(n_max=2, m=4), given="weights", enable="en", o="out", depth=RANK_DEPTH
+            )
+        },
+        entering=lambda payload: payload.weight[0][0][:_BITS],
+        leaving=lambda payload: payload[0].value[0][:_BITS],
+    )
+
+
+def _ends_group(m: Module, dut: Any, taken: Value) -> Value:
+    """The word taken closes a group: it says so, or it is the M-th."""
+    place = Signal(range(dut.m))
+    end = dut.i.payload.last | (place == dut.m - 1)
+    with m.If(taken):
+        m.d.sync += place.eq(Mux(end, 0, place + 1))
+    return taken & end
+
+
 def _lockstep_unit(
     component: str,
     depth: int,
@@ -247,11 +352,12 @@ def _blocks() -> Iterator[Check]:
 
 
 def _hold(family: str, overrides: tuple[str, ...], block: str) -> Parts:
-    parts = {
-        name: make() for name, make in block_parts(block, load_config(family, overrides)).items()
-    }
-    top = parts.popitem()[1]
-    return {
-        **parts,
-        "harness": HoldHarness(top, constant=tuple(c for c in _CONSTANT if hasattr(top, c))),
-    }
+    made = block_parts(block, load_config(family, list(overrides)))
+    parts: Parts = {name: make() for name, make in made.items()}
+    _, top = parts.popitem()
+    harness = HoldHarness(
+        top,
+        constant=tuple(name for name in _CONSTANT if hasattr(top, name)),
+        read={"h": "h_read"} if hasattr(top, "h_read") and hasattr(top, "start") else {},
+    )
+    return {**parts, "harness": harness}

@@ -11,15 +11,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Assert, Cat, Module, Signal, Value
+from amaranth.hdl import Assert, Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
+from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
 from hwsim.rtl.pipeline import Pipeline
 from hwsim.rtl.rowwise_parts import merge
+from hwsim.rtl.sore import TopNLane
 from hwsim.rtl.stream import Delay, lockstep
+from hwsim.rtl.width import BeatsToWords, WordsToBeats, beat_layout
 
-__all__ = ["CutPipe", "DelayLane", "LaneHolds", "LockstepPipe", "MergeHarness"]
+__all__ = [
+    "BufferedQueue",
+    "CutPipe",
+    "DelayLane",
+    "LaneHolds",
+    "LockstepPipe",
+    "MergeHarness",
+    "SorterStub",
+    "WidthLoop",
+]
 
 
 class LockstepPipe(wiring.Component):
@@ -76,6 +88,96 @@ class DelayLane(wiring.Component):
         given, enable, o = (Value.cast(getattr(self, name)) for name in self.names)
         late = Delay(m, enable, reset=False)(given[: len(o)], self.depth, "word")
         m.d.comb += o.eq(late)
+        return m
+
+
+class SorterStub(wiring.Component):
+    """The ports of `TopNLane`: holds its selector to what `SorterHarness` takes for granted.
+
+    That is: places count up from 0 in every group, a group has 1 to M weights, it is moved out
+    once, and only the next one's first weight may come in the cycle in which it is. `out` has the
+    group's last weight in its low bits.
+    """
+
+    def __init__(self, n_max: int, m: int) -> None:
+        self.size = m
+        super().__init__(dict(TopNLane(n_max=n_max, m=m).signature.members.items()))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        length = Signal(range(self.size + 1))
+        last = Signal.like(self.weight)
+        at = Mux(self.move, 0, length)
+        m.d.comb += [
+            Assert(~self.move | (length != 0)),
+            Assert(~self.accept | self.move | (length != self.size)),
+            Assert(~self.accept | ((self.index == at) & (self.first == (at == 0)))),
+        ]
+        with m.If(self.accept):
+            m.d.sync += [length.eq(at + 1), last.eq(self.weight)]
+        with m.Elif(self.move):
+            m.d.sync += length.eq(0)
+        with m.If(self.move):
+            m.d.sync += self.out.eq(last)
+        return m
+
+
+class BufferedQueue(wiring.Component):
+    """Amaranth's queue with a registered read, as the AXI engines and the UART use it."""
+
+    def __init__(self, bits: int, depth: int) -> None:
+        self.depth = depth
+        super().__init__({"i": In(stream.Signature(bits)), "o": Out(stream.Signature(bits))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.fifo = fifo = SyncFIFOBuffered(width=len(self.i.payload), depth=self.depth)
+        m.d.comb += [
+            fifo.w_data.eq(self.i.payload),
+            fifo.w_en.eq(self.i.valid),
+            self.i.ready.eq(fifo.w_rdy),
+            self.o.payload.eq(fifo.r_data),
+            self.o.valid.eq(fifo.r_rdy),
+            fifo.r_en.eq(self.o.ready),
+        ]
+        return m
+
+
+class WidthLoop(wiring.Component):
+    """Beats into bus words and back into beats: what comes out must be what went in.
+
+    Args:
+        beat_bits, bus_bits: widths.
+        run_beats: beats of every run.
+    """
+
+    def __init__(self, beat_bits: int, bus_bits: int, run_beats: int) -> None:
+        self.beat_bits = beat_bits
+        self.bus_bits = bus_bits
+        self.run_beats = run_beats
+        beats = stream.Signature(beat_bits)
+        super().__init__({"i": In(beats), "o": Out(stream.Signature(beat_layout(beat_bits)))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.pack = pack = BeatsToWords(self.beat_bits, self.bus_bits)
+        m.submodules.cut = cut = WordsToBeats(self.bus_bits, self.beat_bits)
+        place = Signal(range(max(self.run_beats, 2)))
+        last, taken = place == self.run_beats - 1, self.i.valid & self.i.ready
+        with m.If(taken):
+            m.d.sync += place.eq(Mux(last, 0, place + 1))
+        m.d.comb += [
+            pack.i.payload.data.eq(self.i.payload),
+            pack.i.payload.last.eq(last),
+            pack.i.valid.eq(self.i.valid),
+            self.i.ready.eq(pack.i.ready),
+            cut.run.valid.eq(1),
+            cut.run.payload.eq(self.run_beats),
+            cut.i.payload.eq(pack.o.payload.data),
+            cut.i.valid.eq(pack.o.valid),
+            pack.o.ready.eq(cut.i.ready),
+        ]
+        wiring.connect(m, wiring.flipped(self.o), cut.o)
         return m
 
 

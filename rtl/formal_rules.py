@@ -19,7 +19,8 @@ The rules of a stream from `i` to `o`:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
@@ -45,14 +46,24 @@ class HoldHarness(wiring.Component):
     Args:
         dut: any component; stream inputs keep the rule, by assumption.
         constant: names of plain inputs that stay as they are from the first cycle.
+        read: by the name of an input, the output that asks for it: what comes from a memory
+            changes only in the cycle behind a read.
+        channels: outputs that are a stream under other names: valid, ready and payload.
 
     Raises:
         ValueError: the component has no stream output.
     """
 
-    def __init__(self, dut: Any, constant: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        dut: Any,
+        constant: tuple[str, ...] = (),
+        read: Mapping[str, str] = MappingProxyType({}),
+        channels: Sequence[Any] = (),
+    ) -> None:
         self.dut = dut
         self.constant = constant
+        self.read = read
         members: dict[str, Any] = {}
         self.pairs: list[tuple[str, Value]] = []
         for path, member, value in dut.signature.flatten(dut):
@@ -61,6 +72,7 @@ class HoldHarness(wiring.Component):
                 members[name] = In(len(Value.cast(value)))
                 self.pairs.append((name, Value.cast(value)))
         self.streams_in, self.streams_out = _streams(dut)
+        self.streams_out.extend(channels)
         if not self.streams_out:
             raise ValueError(f"a component with a stream output is needed, but got {dut!r}")
         super().__init__(members)
@@ -72,6 +84,11 @@ class HoldHarness(wiring.Component):
             m.d.comb += value.eq(getattr(self, name))
             if name in self.constant:
                 _constant(m, name, value)
+        for name, strobe in self.read.items():
+            value = Value.cast(getattr(self.dut, name))
+            asked, before = Signal(name=f"{name}_asked"), Signal.like(value, name=f"{name}_before")
+            m.d.sync += [asked.eq(getattr(self.dut, strobe)), before.eq(value)]
+            m.d.comb += Assume(asked | (value == before))
         for one in self.streams_in:
             m.d.comb += Assume(_held(m, one))
         for one in self.streams_out:
@@ -87,6 +104,10 @@ class StreamHarness(wiring.Component):
         rule: the rule.
         capacity: words it holds at most.
         leave, enter: cycles of the rule `progress`.
+        fed: words inside leave only as long as others are offered behind them.
+        counts: which of the words taken at `i` gives one at `o`: called with the module, the
+            component and the condition that a word is taken, it returns that condition. All by
+            default.
         entering, leaving: what of a payload at `i` is found again in which part at `o`; the whole
             by default. Both must be of the same width.
 
@@ -102,6 +123,8 @@ class StreamHarness(wiring.Component):
         capacity: int,
         leave: int = 0,
         enter: int = 0,
+        fed: bool = False,
+        counts: Callable[[Module, Any, Value], Value] = lambda m, dut, taken: taken,
         entering: View = _whole,
         leaving: View = _whole,
     ) -> None:
@@ -111,6 +134,8 @@ class StreamHarness(wiring.Component):
         self.rule = rule
         self.capacity = capacity
         self.leave, self.enter = leave, enter
+        self.fed = fed
+        self.counts = counts
         self.entering, self.leaving = entering, leaving
         super().__init__(
             {
@@ -133,7 +158,10 @@ class StreamHarness(wiring.Component):
         ]
         put, get = Signal(), Signal()
         inside = Signal(range(self.capacity + 2))
-        m.d.comb += [put.eq(i.valid & i.ready), get.eq(o.valid & o.ready)]
+        m.d.comb += [
+            put.eq(self.counts(m, dut, i.valid & i.ready)),
+            get.eq(o.valid & o.ready),
+        ]
         m.d.sync += inside.eq(inside + put - get)
         match self.rule:
             case "hold":
@@ -141,7 +169,7 @@ class StreamHarness(wiring.Component):
             case "fill":
                 m.d.comb += [Assert(inside <= self.capacity), Assert(~o.valid | (inside != 0))]
             case "progress":
-                stuck = o.ready & ~o.valid & (inside != 0)
+                stuck = o.ready & ~o.valid & (inside != 0) & (i.valid if self.fed else 1)
                 refused = o.ready & i.valid & ~i.ready
                 m.d.comb += [
                     Assert(_lasts(m, "stuck", stuck, self.leave) <= self.leave),

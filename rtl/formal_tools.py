@@ -80,6 +80,7 @@ memory_map
 opt -fast
 techmap
 setundef -undriven -anyseq
+setundef -anyseq
 opt -fast
 dffunmap
 simplemap
