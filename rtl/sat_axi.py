@@ -73,7 +73,7 @@ def shell_spec(config: SatConfig) -> ShellSpec:
     return sat_spec(
         config.array,
         streams=config.bus.data == "stream",
-        config_hash=config_hash(config.model_dump()),
+        config_hash=config_hash(config.model_dump(mode="json")),
         version=packed_version(hwsim.__version__),
     )
 
