@@ -6,7 +6,7 @@ cycle in which the beats that the step needs are there and the result queue has 
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -119,27 +119,28 @@ class Sequencer(wiring.Component):
         job = Signal(job_layout())
         step = Signal(LENGTH_BITS)  # position in the interval: slots (os) or steps
         turn = Signal(range(max(slot_steps, 2)))  # step in a slot
-        idle_slots = Signal(LENGTH_BITS)  # slots before the first pair of an os interval
-        steps = Signal(LENGTH_BITS)  # the interval less one
-        fold = Signal(FOLD_BITS)
-        tile = Signal(TILE_BITS)
-        word = Signal(WORD_BITS)
+        # Whether a count is at its end is known from a register, so that no comparison of wide
+        # counters stands in front of a decision.
+        steps = _Countdown(m, LENGTH_BITS, "steps")
+        folds = _Countdown(m, FOLD_BITS, "folds")
+        tiles = _Countdown(m, TILE_BITS, "tiles")
+        words = _Countdown(m, WORD_BITS, "words")
+        first_fold, first_word = Signal(), Signal()
+        no_idle = Signal()  # no slot is idle before the first pair of an os interval
+        idle_end = Signal(LENGTH_BITS)  # else the last of them
+        begun, first_slot = Signal(), Signal()  # of an os interval: pairs enter; the first does
+        acting = Signal()  # rows of A enter (ws)
+        length_end = Signal(LENGTH_BITS)  # the length less one
         drained = Signal(range(flush + 1), init=flush)
         flags = Signal(flags_layout(self.array))  # of the step after the present one
         # of the same step, apart from `flags` because others of its fields follow from them
         pair = Signal()  # a pair enters (os)
         act, load = Signal(), Signal()
-        last_step = Signal()
-        last_fold = Signal()
-        last_tile = Signal()
         m.d.comb += [
-            last_step.eq(step == steps),
-            last_fold.eq(fold == job.folds - 1),
-            last_tile.eq(tile == job.tiles - 1),
             flags.stationary.eq(job.mode == Mode.WEIGHT_STATIONARY),
             flags.act.eq(act),
             flags.load.eq(load),
-            flags.need_a.eq(act | (pair & (word == 0) & (turn == 0))),
+            flags.need_a.eq(act | (pair & first_word & (turn == 0))),
             flags.need_b.eq(pair | load),
         ]
 
@@ -147,14 +148,15 @@ class Sequencer(wiring.Component):
             m.d.sync += self.flags.eq(flags)
         m.d.comb += self.held.eq(1)  # but in IDLE
 
-        length = self.job.payload.length
+        new = self.job.payload
+        length = new.length
         with m.FSM():
             with m.State("IDLE"):
                 ready = Signal()
                 empty = Signal()
                 m.d.comb += [
                     empty.eq(drained == flush),
-                    ready.eq(empty | (self.job.payload.mode == job.mode)),
+                    ready.eq(empty | (new.mode == job.mode)),
                     self.job.ready.eq(ready),
                     self.idle.eq(empty),
                     self.held.eq(0),
@@ -163,42 +165,64 @@ class Sequencer(wiring.Component):
                     m.d.sync += drained.eq(drained + 1)
                 with m.If(self.job.valid & ready):
                     m.d.sync += [
-                        job.eq(self.job.payload),
+                        job.eq(new),
                         step.eq(0),
                         turn.eq(0),
-                        fold.eq(0),
-                        tile.eq(0),
-                        word.eq(0),
+                        first_fold.eq(1),
+                        first_word.eq(1),
+                        acting.eq(1),
+                        length_end.eq(length - 1),
                         drained.eq(0),
                     ]
-                    with m.If(self.job.payload.mode == Mode.OUTPUT_STATIONARY):
+                    tiles.load(new.tiles)
+                    folds.load(new.folds)
+                    words.load(new.word_steps)
+                    with m.If(new.mode == Mode.OUTPUT_STATIONARY):
                         short = length < drain_slots
+                        steps.load(Mux(short, drain_slots, length))
                         m.d.sync += [
-                            steps.eq(Mux(short, drain_slots, length) - 1),
-                            idle_slots.eq(Mux(short, drain_slots - length, 0)),
+                            no_idle.eq(~short),
+                            begun.eq(~short),
+                            first_slot.eq(~short),
+                            idle_end.eq(drain_slots - length - 1),
                         ]
                         m.next = "OS"
                     with m.Else():
-                        m.d.sync += steps.eq(Mux(length < fold_steps, fold_steps, length) - 1)
+                        steps.load(Mux(length < fold_steps, fold_steps, length))
                         m.next = "LOAD"
 
             with m.State("OS"):
                 last_turn = turn == slot_steps - 1
                 m.d.comb += [
-                    pair.eq((step >= idle_slots) & (turn < turns)),
-                    flags.first.eq(step == idle_slots),
-                    flags.last.eq(last_step & pair),
-                    flags.end.eq(last_step & (turn == turns - 1)),
+                    pair.eq(begun & (turn < turns)),
+                    flags.first.eq(first_slot),
+                    flags.last.eq(steps.last & pair),
+                    flags.end.eq(steps.last & (turn == turns - 1)),
                 ]
                 with m.If(self.en):
                     m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
                     with m.If(last_turn):
-                        m.d.sync += step.eq(step + 1)
-                        with m.If(step >= idle_slots):
-                            m.d.sync += word.eq(Mux(word == job.word_steps - 1, 0, word + 1))
-                        with m.If(last_step):
-                            m.d.sync += [step.eq(0), word.eq(0), tile.eq(tile + 1)]
-                            with m.If(last_tile):
+                        m.d.sync += [step.eq(step + 1), first_slot.eq(0)]
+                        steps.count()
+                        with m.If(begun):
+                            m.d.sync += first_word.eq(words.last)
+                            with m.If(words.last):
+                                words.restart()
+                            with m.Else():
+                                words.count()
+                        with m.Elif(step == idle_end):
+                            m.d.sync += [begun.eq(1), first_slot.eq(1)]
+                        with m.If(steps.last):
+                            m.d.sync += [
+                                step.eq(0),
+                                first_word.eq(1),
+                                begun.eq(no_idle),
+                                first_slot.eq(no_idle),
+                            ]
+                            steps.restart()
+                            words.restart()
+                            tiles.count()
+                            with m.If(tiles.last):
                                 m.next = "IDLE"
 
             with m.State("LOAD"):
@@ -214,22 +238,59 @@ class Sequencer(wiring.Component):
                         m.next = "WS"
 
             with m.State("WS"):
-                begun = step >= load_delay if load_delay else Const(1)
+                ahead = step >= load_delay if load_delay else Const(1)
                 m.d.comb += [
-                    act.eq(step < job.length),
+                    act.eq(acting),
                     flags.act_index.eq(step),
-                    flags.accumulate.eq(fold != 0),
-                    flags.final.eq(last_fold),
+                    flags.accumulate.eq(~first_fold),
+                    flags.final.eq(folds.last),
                     flags.swap.eq(step == 0),
-                    load.eq(begun & (step < load_delay + rows) & ~(last_fold & last_tile)),
+                    load.eq(ahead & (step < load_delay + rows) & ~(folds.last & tiles.last)),
                     flags.load_index.eq(step - load_delay),
                 ]
                 with m.If(self.en):
                     m.d.sync += step.eq(step + 1)
-                    with m.If(last_step):
-                        m.d.sync += [step.eq(0), fold.eq(fold + 1)]
-                        with m.If(last_fold):
-                            m.d.sync += [fold.eq(0), tile.eq(tile + 1)]
-                            with m.If(last_tile):
+                    steps.count()
+                    with m.If(step == length_end):
+                        m.d.sync += acting.eq(0)
+                    with m.If(steps.last):
+                        m.d.sync += [step.eq(0), acting.eq(1), first_fold.eq(0)]
+                        steps.restart()
+                        folds.count()
+                        with m.If(folds.last):
+                            m.d.sync += first_fold.eq(1)
+                            folds.restart()
+                            tiles.count()
+                            with m.If(tiles.last):
                                 m.next = "IDLE"
         return m
+
+
+class _Countdown:
+    """A counter that knows from a register whether it is at its last item.
+
+    Its methods add statements where they are called: `load` starts it with a number of items,
+    at least 1; `count` goes on; `restart` starts it with the number loaded last.
+    """
+
+    def __init__(self, m: Module, bits: int, name: str) -> None:
+        self._m = m
+        self._whole = Signal(bits, name=f"{name}_whole")  # less one
+        self._left = Signal(bits, name=f"{name}_left")  # after the present item
+        self._single = Signal(name=f"{name}_single")
+        self.last = Signal(name=f"{name}_last")
+
+    def load(self, items: Value) -> None:
+        less = (items - 1)[: len(self._left)]
+        self._m.d.sync += [
+            self._whole.eq(less),
+            self._left.eq(less),
+            self._single.eq(items == 1),
+            self.last.eq(items == 1),
+        ]
+
+    def count(self) -> None:
+        self._m.d.sync += [self._left.eq(self._left - 1), self.last.eq(self._left == 1)]
+
+    def restart(self) -> None:
+        self._m.d.sync += [self._left.eq(self._whole), self.last.eq(self._single)]
