@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from hwsim.rtl.width import COUNT_BITS, BeatsToWords, WordsToBeats
 __all__ = [
     "BUS",
     "WIDTHS",
+    "Batch",
     "command",
     "read_case",
     "read_design",
@@ -97,6 +99,28 @@ def run_bench(made: Build, bench: str, cases: list[dict[str, Any]]) -> list[Any]
         given.write_bytes(pickle.dumps(cases))
         made.run(f"hwsim.rtl.{bench}", {"HWSIM_CASES": str(given), "HWSIM_RESULTS": str(found)})
         return pickle.loads(found.read_bytes())
+
+
+class Batch:
+    """Cases that are added while a module is imported and run in one process when first asked for.
+
+    A simulator's start takes longer than a case.
+    """
+
+    def __init__(self, design: Callable[[], Build], bench: str) -> None:
+        self._design, self._bench = design, bench
+        self._cases: list[dict[str, Any]] = []
+        self._results: list[Any] = []
+
+    def add(self, case: dict[str, Any]) -> int:
+        assert not self._results, "the batch has been run"
+        self._cases.append(case)
+        return len(self._cases) - 1
+
+    def __getitem__(self, number: int) -> Any:
+        if not self._results:
+            self._results = run_bench(self._design(), self._bench, self._cases)
+        return self._results[number]
 
 
 def command(bus: BusConfig, address: int, size: int) -> int:
