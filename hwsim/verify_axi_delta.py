@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import pickle
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hwsim.config_base import BusConfig
-from hwsim.dataflows.delta_sim import DeltaGaps, MemoryGaps
+from hwsim.axi_delta_cases import AxiDesign, AxiWork, design_of, relatives, works
+from hwsim.axi_delta_law import BusMemory, list_cycles
+from hwsim.config_delta import DeltaConfig
+from hwsim.dataflows.delta_sim import DeltaGaps, DeltaTimeline, MemoryGaps, delta_timeline
 from hwsim.delta_cases import DeltaCase
+from hwsim.errors import UserError
 from hwsim.models.delta_jobs import (
-    DeltaFormat,
     DeltaProgram,
     EngineSetup,
     FrameJob,
@@ -32,36 +35,151 @@ from hwsim.models.delta_jobs import (
 )
 from hwsim.models.delta_shape import DeltaShape, FactorBits
 from hwsim.models.shell_map import shell_map
+from hwsim.verify_axi import AxiLayer, AxiReport
 from hwsim.verify_words import unpack_field
 
-__all__ = ["AxiDesign", "axi_delta_build", "case_program", "run_axi_delta"]
+__all__ = [
+    "Session",
+    "axi_delta_build",
+    "bench_case",
+    "case_program",
+    "judge",
+    "run_axi_delta",
+    "run_works",
+    "sessions",
+    "verify_axi_delta",
+]
 
 _BENCH = "hwsim.rtl.bench_delta_axi"
+_BASE = 0x2000  # of the memory images: not 0, so that an address that is left out shows
+_IDLE_DONE = 0b101  # of the status register
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class AxiDesign:
-    """A top: engines, buses, where weights are."""
+def verify_axi_delta(
+    config: DeltaConfig,
+    *,
+    cases: int = 8,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda message: None,
+) -> AxiReport:
+    """Run `cases` layers through the delta top and a relative with the other kind of engine.
 
-    shape: DeltaShape
-    chain: int
-    bus: BusConfig
-    on_chip: bool
+    Args:
+        config: a delta engine of one cluster with data in memory.
+        cases: how many, at least 1; every second runs on the relative.
+        seed: makes the same cases again.
+        progress: told in words what happens.
 
-    @property
-    def form(self) -> DeltaFormat:
-        """Bytes of its streams."""
-        return DeltaFormat(self.shape, self.bus.data_bits)
-
-    def __str__(self) -> str:
-        s = self.shape
-        return (
-            f"engine={'gru' if s.gru else 'layer'} lanes={s.lanes} chain={self.chain} "
-            f"detector_width={s.detector_width} data_bits={self.bus.data_bits} "
-            f"burst_beats={self.bus.burst_beats} outstanding_reads={self.bus.outstanding_reads} "
-            f"data={self.bus.data} weights {'on chip' if self.on_chip else 'in memory'}"
+    Raises:
+        UserError: clusters or streams, which this does not run, or a tool is missing.
+    """
+    if config.clusters != 1:
+        raise UserError(
+            f"clusters must be 1 to be verified, the RTL is one cluster, but got {config.clusters}"
         )
+    if config.bus.data != "memory":
+        raise UserError(f"bus.data must be memory to be verified, but got {config.bus.data}")
+    designs = relatives(design_of(config))[:cases]
+    layers: list[AxiLayer] = []
+    build_seconds = run_seconds = 0.0
+    for number, design in enumerate(designs):
+        begin = time.perf_counter()
+        progress(f"building {design}")
+        made = axi_delta_build(design)
+        built = time.perf_counter()
+        given = works(design, seed, len(range(number, cases, len(designs))))
+        progress(f"running {len(given)} layers")
+        layers += run_works(made, design, given)
+        build_seconds += built - begin
+        run_seconds += time.perf_counter() - built
+    return AxiReport(
+        config="; ".join(map(str, designs)), seed=seed, layers=layers,
+        seconds_build=build_seconds, seconds_run=run_seconds,
+        notes=["Every word at the core's ports was taken in the cycle that the simulator says for "
+               "the gaps that were seen there."] if all(one.ok for one in layers) else [],
+    )  # fmt: skip
+
+
+def run_works(made: Any, design: AxiDesign, given: Sequence[AxiWork]) -> list[AxiLayer]:
+    """What a top did with layers, judged.
+
+    Raises:
+        RuntimeError: the bench fails.
+    """
+    programs = [case_program(design, work.case, base=_BASE) for work in given]
+    packed = [
+        bench_case(design, program, work.memory, limit=_limit(work))
+        for program, work in zip(programs, given, strict=True)
+    ]
+    results = run_axi_delta(made, packed)
+    return [
+        judge(design, work, program, result)
+        for work, program, result in zip(given, programs, results, strict=True)
+    ]
+
+
+def judge(
+    design: AxiDesign, work: AxiWork, program: DeltaProgram, result: Mapping[str, Any]
+) -> AxiLayer:
+    """A layer's results and cycles against golden model, simulator and law."""
+    run, case, shape = result["runs"][0], work.case, design.shape
+    registers = run["registers"]
+    counters = {
+        name: registers[f"count_{name.replace('.', '_')}_lo"]
+        + (registers[f"count_{name.replace('.', '_')}_hi"] << 32)
+        for name in delta_spec().all_counters
+    }
+    what = case.golden_error
+    if registers["status"] != _IDLE_DONE:
+        what = what or f"status is {registers['status']:#x}, error {registers['error']:#x}"
+    outputs = program.outputs(np.frombuffer(result["image"], np.uint8))
+    expected = _signed(case.expected, shape.item_bits, shape.lanes)
+    first = np.concatenate([one.reshape(-1, shape.lanes) for one in outputs[:-1]])
+    again = outputs[-1].reshape(-1, shape.lanes)
+    cycles = 0
+    for session in sessions(run["trace"], design.chain):
+        line = delta_timeline(case.works, [shape] * design.chain, session.gaps)
+        cycles += line.cycles
+        what = what or session.what or _first_difference(session, line)
+    law = None
+    if work.modelled:
+        memory = BusMemory(latency=work.memory["latency"],
+                           write_latency=work.memory["write_latency"])  # fmt: skip
+        law = list_cycles(shape, design.bus, program, case.works, memory, on_chip=design.on_chip)
+    return AxiLayer(
+        name=work.name,
+        memory=work.words,
+        rtl_cycles=run["cycles"],
+        core_cycles=counters["delta.core.cycle"],
+        model_core_cycles=cycles,
+        model_cycles=law,
+        values_equal=bool((first == expected).all() and (again == expected).all()),
+        bytes_read=result["bytes_read"],
+        bytes_written=result["bytes_written"],
+        counters=counters,
+        what=what,
+    )
+
+
+def _first_difference(session: Session, line: DeltaTimeline) -> str | None:
+    """The first word that the RTL takes in another cycle than the simulator."""
+    for port in ("x", "o"):
+        seen, said = getattr(session, f"{port}_cycles"), getattr(line, f"{port}_cycles")
+        if len(seen) != len(said):
+            return f"{port}: {len(seen)} words were taken, the simulator says {len(said)}"
+        if (seen != said).any():
+            at = int(np.flatnonzero(seen != said)[0])
+            return f"{port}: word {at} was taken in cycle {seen[at]}, expected {said[at]}"
+    return None
+
+
+def _limit(work: AxiWork) -> int:
+    """Cycles after which a run is given up."""
+    latency = work.memory["latency"]
+    most = latency if isinstance(latency, int) else latency[1]
+    beats = sum(int(w.beats.sum()) for w in work.case.works)
+    return 20 * work.case.timeline.cycles + 4 * beats * (most + 20) + 20_000
 
 
 def axi_delta_build(design: AxiDesign) -> Any:

@@ -11,6 +11,7 @@ their contents in reset, so parameters and weights stay.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetInserter, Signal, Value
@@ -18,9 +19,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Member, Out
 
 from hwsim.config_base import BusConfig
+from hwsim.config_delta import DeltaConfig
 from hwsim.models.delta_jobs import DELTA_COUNTERS, DeltaFormat, delta_spec
 from hwsim.models.delta_shape import DeltaShape
-from hwsim.models.shell_map import ShellSpec
+from hwsim.models.shell_map import ShellSpec, config_hash, packed_version
 from hwsim.rtl.axi import Slice, axis_in, axis_members, command_layout, pass_ports, word_layout
 from hwsim.rtl.delta_axi_control import DeltaControl
 from hwsim.rtl.delta_axi_frames import FrameGate, FrameMarker, FrameReader, FrameWriter
@@ -36,7 +38,9 @@ __all__ = [
     "DeltaAxi",
     "DeltaBody",
     "axi_members",
+    "axi_parts",
     "probe_bits",
+    "shell_spec",
 ]
 
 DELTA_AXI = "delta_axi"
@@ -48,6 +52,26 @@ ENGINE_PROBE = ("request_valid", "request_ready", "w_valid", "w_ready", "set_val
 
 _SETUP, _FRAMES, _WEIGHTS = 0, 1, 2
 """Clients of the read engine; from the last on one for each engine."""
+
+
+def shell_spec(config: DeltaConfig) -> ShellSpec:
+    """The shell's part of a configuration: records, counters, hash, version."""
+    import hwsim
+
+    return delta_spec(
+        config_hash=config_hash(config.model_dump(mode="json")),
+        version=packed_version(hwsim.__version__),
+    )
+
+
+def axi_parts(config: DeltaConfig) -> dict[str, Callable[[], wiring.Component]]:
+    """What makes the top of a configuration of one cluster, beside the core's components."""
+    on_chip = config.weight_memory == "chip"
+    return {
+        DELTA_AXI: lambda: DeltaAxi(
+            config.shape, config.chain, config.bus, on_chip=on_chip, spec=shell_spec(config)
+        )
+    }
 
 
 def probe_bits(chain: int) -> int:
