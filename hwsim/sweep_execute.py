@@ -151,6 +151,7 @@ class DaskExecutor:
         waiting = deque(runs)
         suspects: deque[Run] = deque()
         flying: dict[Any, list[Run]] = {}
+        alone = False  # the run in flight has nothing beside it
         ready: queue.SimpleQueue[Any] = queue.SimpleQueue()
         try:
             while waiting or suspects or flying:
@@ -158,11 +159,12 @@ class DaskExecutor:
                     self._submit(self._batch(waiting), flying, ready)
                 if suspects and not waiting and not flying:
                     self._submit([suspects.popleft()], flying, ready)
+                    alone = True
                 future = self._next(ready)
                 if future is None or future not in flying:
                     continue
                 batch = flying.pop(future)
-                done = self._outcomes(future, batch, alone=not waiting and not flying)
+                done = self._outcomes(future, batch, alone)
                 if done is None:
                     suspects.extend(batch)
                 else:
@@ -219,15 +221,16 @@ class DaskExecutor:
             self._seconds = min(took, 0.7 * old + 0.3 * took)
             return [Finished(r.key, *pair) for r, pair in zip(batch, pairs, strict=True)]
         if future.status == "error":
-            error = future.exception()
-            if isinstance(error, KilledWorker):
+            problem = future.exception()
+            if isinstance(problem, KilledWorker):
                 if len(batch) > 1 or not alone:
                     return None
-                text = f"it killed its worker {error.allowed_failures + 1} times"
+                text = f"it killed its worker {problem.allowed_failures + 1} times"
                 return [Finished(batch[0].key, {"status": "failed", "error": text}, 0.0)]
-            if isinstance(error, UserError):
-                raise error
-            raise UserError(f"a worker could not run a batch: {type(error).__name__}: {error}")
+            if isinstance(problem, UserError):
+                raise problem
+            reason = f"{type(problem).__name__}: {problem}".splitlines()[0]
+            raise UserError(f"a worker could not run a batch: {reason}")
         raise UserError(_LOST.format(self._address or "of this machine"))
 
     def _local(self, stack: ExitStack) -> Any:

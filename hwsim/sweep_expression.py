@@ -184,9 +184,9 @@ class Expression:
                 return got
             case ast.Compare(left=left, ops=ops, comparators=others):
                 a = self._value(left, lookup)
-                for op, other in zip(ops, others, strict=True):
+                for compare, other in zip(ops, others, strict=True):
                     b = self._value(other, lookup)
-                    if not _COMPARE[type(op)](a, b):
+                    if not _COMPARE[type(compare)](a, b):
                         return False
                     a = b
                 return True

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from hwsim.config import Accelerator, SparseConfig, StreamConfig
+from hwsim.config import Accelerator, SatConfig, SparseConfig, StreamConfig
 from hwsim.errors import UserError
 from hwsim.models.counters import COUNTERS
 from hwsim.sweep_expression import Expression
@@ -69,7 +69,8 @@ class Measures:
     def __init__(self, spec: SweepSpec, base: Accelerator) -> None:
         self._fields = set(flat_fields(base))
         self._tables = spec.tables
-        self._area = _area_names(base) if _names_area(spec) else ()
+        self._trains = any(work.phase == "training" for work in spec.runs_on)
+        self._area = tuple(_area(base, self._trains)) if _names_area(spec) else ()
         self._of_tables = [name for table in spec.tables for name in table.measures]
         self._check_tables()
         self._derived: dict[str, Expression] = {}
@@ -118,7 +119,7 @@ class Measures:
         """
         found = flat_fields(config) | {"pes": _pes(config)}
         if self._area:
-            found |= _area(config)
+            found |= _area(config, self._trains)
         for table in self._tables:
             found |= _fitting(table, found)
         return found
@@ -202,7 +203,7 @@ def combine(
     cycles = [w * (m.get("cycles") or 0) for m, w in zip(measures, weights, strict=True)]
     mixed: dict[str, Any] = {}
     for name in names:
-        values = [m.get(name) for m in measures]
+        values: list[Any] = [m.get(name) for m in measures]
         if any(value is None for value in values):
             mixed[name] = None
         elif name in _MEANS or name.startswith(("threads.", "scratchpad_occupancy.", "latency.")):
@@ -252,24 +253,24 @@ def _names_area(spec: SweepSpec) -> bool:
     return any(name.startswith(_AREA) for name in names)
 
 
-def _area_names(base: Accelerator) -> tuple[str, ...]:
-    return tuple(_area(base))
-
-
-def _area(config: Accelerator) -> dict[str, Any]:
-    """Numbers of the area model, each under `area_` and its own name."""
+def _area(config: Accelerator, training: bool) -> dict[str, Any]:
+    """Counts of the area model, each under `area_` and its own name: LUTs, flip-flops, multipliers
+    and block RAMs of UltraScale+, and of the generic target gates and bits of memory. With
+    `training` an array of kind sat has its training units too."""
     try:
         from hwsim.area import estimate
     except ImportError:
         raise UserError("area: this version of hwsim has no model of area") from None
     try:
-        found = estimate(config)
+        fpga = estimate(config, "xcup", training=training and isinstance(config, SatConfig))
+        asic = estimate(config, "generic", training=training and isinstance(config, SatConfig))
     except UserError:
         raise
-    except (ValueError, TypeError) as error:
-        raise UserError(f"area: {error}") from None
-    data = found.model_dump() if hasattr(found, "model_dump") else vars(found)
-    return {f"{_AREA}{name}": value for name, value in data.items() if _is_number(value)}
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"area: there is no estimate of {config.name}: {error}") from None
+    counts = {name: getattr(fpga, name) for name in ("lut", "ff", "dsp", "bram", "buffer_bram")}
+    counts |= {name: getattr(asic, name) for name in ("gates", "transistors", "memory_bits")}
+    return {f"{_AREA}{name}": value for name, value in counts.items()}
 
 
 def _fitting(table: Table, fields: Mapping[str, Any]) -> dict[str, float]:

@@ -162,11 +162,10 @@ class Space:
                 groups[path] = group
         axes: list[Axis] = []
         for path in spec.parameters:
-            group = groups.get(path)
-            if group is None:
+            if path not in groups:
                 axes.append(self._single(path, spec))
             elif not any(path in axis.paths for axis in axes):
-                axes.append(_step(group, spec))
+                axes.append(_step(groups[path], spec))
         return axes
 
     def _single(self, path: str, spec: SweepSpec) -> Axis:
