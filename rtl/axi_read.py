@@ -97,7 +97,7 @@ class ReadEngine(wiring.Component):
             {"client": range(max(self.clients, 2)), "last": 1, "address": self.bus.address_bits}
         )
         m.submodules.order = order = SyncFIFO(
-            width=order_layout.size, depth=self.bus.outstanding_reads
+            width=order_layout.size, depth=max(2, self.bus.outstanding_reads)
         )
 
         # Asking: the next client's burst to the address channel and to the order of words.
@@ -109,7 +109,9 @@ class ReadEngine(wiring.Component):
         asked = Signal(order_layout)
         m.d.comb += [
             arbiter.requests.eq(Cat(one.burst.valid for one in splitters)),
-            arbiter.enable.eq(ask.i.ready & order.w_rdy & ~self.stop),
+            arbiter.enable.eq(
+                ask.i.ready & (order.level < self.bus.outstanding_reads) & ~self.stop
+            ),
             *(one.burst.ready.eq(arbiter.grant[i]) for i, one in enumerate(splitters)),
             self.read_burst.eq(arbiter.grant.any()),
             ask.i.valid.eq(self.read_burst),

@@ -98,7 +98,7 @@ class WriteEngine(wiring.Component):
         answer_layout = data.StructLayout(
             {"client": client, "last": 1, "address": self.bus.address_bits}
         )
-        depth = self.bus.outstanding_reads
+        depth = max(2, self.bus.outstanding_reads)
         m.submodules.words = words = SyncFIFO(width=words_layout.size, depth=depth)
         m.submodules.answers = answers = SyncFIFO(width=answer_layout.size, depth=depth)
 
@@ -113,7 +113,9 @@ class WriteEngine(wiring.Component):
         m.d.comb += [
             arbiter.requests.eq(Cat(one.burst.valid for one in splitters)),
             # answers outlive words, so there is room for the words as well
-            arbiter.enable.eq(ask.i.ready & answers.w_rdy & ~self.stop),
+            arbiter.enable.eq(
+                ask.i.ready & (answers.level < self.bus.outstanding_reads) & ~self.stop
+            ),
             *(one.burst.ready.eq(arbiter.grant[i]) for i, one in enumerate(splitters)),
             go.eq(arbiter.grant.any()),
             ask.i.valid.eq(go),

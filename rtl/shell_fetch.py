@@ -2,7 +2,7 @@
 
 The whole list is one read command; words come as fast as the reader's queue has room, so the next
 descriptors are on chip while one runs. A record is checked when it is whole; a bad one stops the
-fetcher until it is reset.
+fetcher until it is reset, and is reported when those before it are completed.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class DescriptorFetcher(wiring.Component):
         command, words: of a client of the read engine.
         o: records that are right, in order; one with the `wait` bit comes when `completed`, the
             number of completed descriptors, has reached its index.
-        bad: high for one cycle: the record of number `bad_index` has the error `bad_code`.
+        bad: high for one cycle: the record of number `bad_index` has the error `bad_code`, and all
+            records before it are completed.
     """
 
     def __init__(self, spec: ShellSpec, bus: BusConfig) -> None:
@@ -100,11 +101,14 @@ class DescriptorFetcher(wiring.Component):
                 m.d.sync += self._check(m, record)
                 m.next = "judge"
             with m.State("judge"):
+                m.next = "hold"
                 with m.If(self.bad_code != 0):
+                    m.next = "condemn"
+            with m.State("condemn"):  # those before it are carried out to their end
+                m.d.sync += free.eq(self.completed == index)
+                with m.If(free):
                     m.d.sync += self.bad.eq(1)
                     m.next = "stopped"
-                with m.Else():
-                    m.next = "hold"
             with m.State("hold"):
                 m.d.sync += free.eq(self.completed == index)
                 wait = self._header(record).wait
