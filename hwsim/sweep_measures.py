@@ -247,10 +247,8 @@ def _pes(config: Accelerator) -> int:
 
 
 def _names_area(spec: SweepSpec) -> bool:
-    names = [*spec.objectives, *spec.measures]
-    for text in (*spec.constraints, *spec.derived.values()):
-        names += Expression(text, "constraints").names
-    return any(name.startswith(_AREA) for name in names)
+    texts = [*spec.objectives, *spec.measures, *spec.constraints, *spec.derived.values()]
+    return any(_AREA in text for text in texts)
 
 
 def _area(config: Accelerator, training: bool) -> dict[str, Any]:
