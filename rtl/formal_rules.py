@@ -27,7 +27,14 @@ from amaranth.hdl import Assert, Assume, Cover, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-__all__ = ["ARBITER_RULES", "STREAM_RULES", "ArbiterHarness", "HoldHarness", "StreamHarness"]
+__all__ = [
+    "ARBITER_RULES",
+    "STREAM_RULES",
+    "ArbiterHarness",
+    "HoldHarness",
+    "StreamHarness",
+    "held",
+]
 
 STREAM_RULES = ("hold", "data", "fill", "progress", "reached")
 ARBITER_RULES = ("one grant", "no idle", "fair", "reached")
@@ -90,9 +97,9 @@ class HoldHarness(wiring.Component):
             m.d.sync += [asked.eq(getattr(self.dut, strobe)), before.eq(value)]
             m.d.comb += Assume(asked | (value == before))
         for one in self.streams_in:
-            m.d.comb += Assume(_held(m, one))
+            m.d.comb += Assume(held(m, one))
         for one in self.streams_out:
-            m.d.comb += Assert(_held(m, one))
+            m.d.comb += Assert(held(m, one))
         return m
 
 
@@ -154,7 +161,7 @@ class StreamHarness(wiring.Component):
             Value.cast(i.payload).eq(self.i_payload),
             i.valid.eq(self.i_valid),
             o.ready.eq(self.o_ready),
-            Assume(_held(m, i)),
+            Assume(held(m, i)),
         ]
         put, get = Signal(), Signal()
         inside = Signal(range(self.capacity + 2))
@@ -165,7 +172,7 @@ class StreamHarness(wiring.Component):
         m.d.sync += inside.eq(inside + put - get)
         match self.rule:
             case "hold":
-                m.d.comb += Assert(_held(m, o))
+                m.d.comb += Assert(held(m, o))
             case "fill":
                 m.d.comb += [Assert(inside <= self.capacity), Assert(~o.valid | (inside != 0))]
             case "progress":
@@ -297,7 +304,7 @@ def _streams(dut: Any) -> tuple[list[Any], list[Any]]:
     return found
 
 
-def _held(m: Module, port: Any) -> Value:
+def held(m: Module, port: Any) -> Value:
     """The word that was offered and not taken in the last cycle is offered still."""
     payload = Value.cast(port.payload)
     waits, word = Signal(name="waits"), Signal(len(payload), name="waiting_word")
