@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from hwsim.figures import render
 from hwsim.files import make_folder, write_bytes, write_text
 from hwsim.rtl.blocks import block_verilog
 from hwsim.rtl.simulator import cache_dir
-from hwsim.synth_jobs import SynthJob, write_jobs
+from hwsim.synth_jobs import SynthJob, run_jobs, write_jobs
 from hwsim.synth_report import (
     array_table,
     capacity_table,
@@ -49,6 +49,7 @@ def main() -> int:
     parser.add_argument("--import", type=Path, dest="archive", metavar="FILE", help="take results")
     parser.add_argument("--cached", action="store_true", help="start no tool")
     parser.add_argument("--report-only", action="store_true", help="from the CSV file alone")
+    parser.add_argument("--processes", type=int, default=2, help="tools at work at once")
     parser.add_argument("--only", default="", metavar="TEXT", help="points whose name has this")
     given = parser.parse_args()
     try:
@@ -56,15 +57,17 @@ def main() -> int:
             take(given.archive)
         points = [point for point in area_points() if given.only in name_of(point)]
         if given.plan:
-            jobs = list(plan(points))
+            jobs = plan(points)
             write_jobs(jobs, given.plan)
             say(f"{given.plan}: {len(jobs)} jobs")
             return 0
         table = given.docs / "data" / "synthesis.csv"
         make_folder(table.parent)
         rows = in_order(read_rows(table)) if table.exists() else []
+        if not (given.report_only or given.cached):
+            run_jobs(plan(points), processes=given.processes, progress=say)
         if not given.report_only:
-            rows = measured(points, rows, table, cached=given.cached)
+            rows = collected(points, rows, table)
         report(rows, given.docs, given.model)
     except UserError as error:
         say(f"hwsim: {error}")
@@ -72,22 +75,15 @@ def main() -> int:
     return 0
 
 
-def measured(points: list[Point], old: list[Row], table: Path, *, cached: bool) -> list[Row]:
-    """Rows of all points; the CSV file is written anew every few points, so little is lost."""
+def collected(points: list[Point], old: list[Row], table: Path) -> list[Row]:
+    """Rows of all points from the cache; the CSV file is written anew."""
     rows = {(row.point.key, row.target): row for row in old}
-    for number, point in enumerate(points, 1):
+    for point in points:
         for target in TARGETS_MEASURED:
-            row = measure(
-                point,
-                target,
-                seeds=SEEDS if point.placed else (),
-                cached_only=cached,
-                progress=lambda text, at=number: say(f"{at}/{len(points)} {text}"),
-            )
+            seeds = SEEDS if point.placed else ()
+            row = measure(point, target, seeds=seeds, cached_only=True, progress=say)
             if row is not None:
                 rows[point.key, target] = row
-        if not cached and number % 10 == 0:
-            write_rows(rows.values(), table)
     kept = in_order(rows.values())
     write_rows(kept, table)
     return kept
@@ -101,24 +97,29 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     return [replace(row, point=points[row.point.key][1]) for row in known]
 
 
-def plan(points: list[Point]) -> Iterator[SynthJob]:
+def plan(points: list[Point]) -> list[SynthJob]:
     """A job for each point and target."""
+    jobs = []
     for number, point in enumerate(points, 1):
         config = load_config(point.preset, list(point.overrides))
         verilog, top = block_verilog(point.block, config)
         for target in TARGETS_MEASURED:
-            yield SynthJob(
-                name=f"{name_of(point)} for {target}",
-                verilog=verilog,
-                top=top,
-                target=target,
-                frequency_hz=config.clock_hz,
-                seeds=SEEDS if point.placed and target == "ecp5" else (),
-                weight=getattr(config, "rows", 1) * getattr(config, "cols", 1)
-                if point.block == "stce"
-                else 1 + getattr(config, "lanes", 0),
+            size = 1.0 + getattr(config, "lanes", 0)
+            if point.block == "stce":
+                size = getattr(config, "rows", 1) * getattr(config, "cols", 1)
+            jobs.append(
+                SynthJob(
+                    name=f"{name_of(point)} for {target}",
+                    verilog=verilog,
+                    top=top,
+                    target=target,
+                    frequency_hz=config.clock_hz,
+                    seeds=SEEDS if point.placed and target == "ecp5" else (),
+                    weight=size,
+                )
             )
         say(f"{number}/{len(points)} {name_of(point)}")
+    return jobs
 
 
 def take(archive: Path) -> None:
