@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from functools import lru_cache
 
@@ -147,19 +148,18 @@ def test_lists_of_products_bit_for_bit_in_the_array_s_own_cycles():
     errors = [abs(one.error) for one in layers if one.error is not None]
     assert len(errors) == 5
     assert np.mean(errors) < 0.02 and max(errors) < 0.05
+    check_counters(config, cases[4].layers[0], layers[4])
 
 
-def test_counters_are_those_of_the_streams():
-    config, one = machine(), layer(6, 9, 40, kept=(2, 4))
-    (got,) = run_axi_cases(built(), config, [AxiCase(layers=[one], latency=3)])
+def check_counters(config, one, got):
+    """Of a run of one output-stationary layer: beats are those of the array's streams."""
     streams = gemm_streams(one.a, one.b, config.number, mode=OS, array=config.array)
     count = {name.removeprefix("sat.stce."): value for name, value in got.counters.items()}
     assert count["a_beat"] == len(streams.a)
     assert count["b_beat"] == count["step"] == len(streams.b_values)
     assert count["z_beat"] == len(streams.z_rows)
     assert count["slot"] == 4 * count["step"]
-    image = pack_layers(config, [one], base=0x1000)
-    assert count["job"] == image.count
+    assert count["job"] == pack_layers(config, [one], base=0x1000).count
     busy = sum(count[name] for name in ("active", "stall_a", "stall_b", "stall_z"))
     assert got.core_cycles <= busy < got.rtl_cycles
 
@@ -199,15 +199,20 @@ def test_errors_stop_the_list_and_a_soft_reset_makes_it_run(tmp_path):
         assert result["answers"][-1] == (0, 0b0001)  # idle again
 
 
-@pytest.mark.parametrize("cycles", [25, 60, 150, 400])
-def test_soft_reset_in_the_middle_and_then_a_right_run(tmp_path, cycles):
-    top = Top(MIXED).start().do("wait", cycles).write("control", 0b010).do("wait", 100)
-    top.read("status").start().irq().read("status", "completed", "error")
+def test_soft_reset_in_the_middle_and_then_a_right_run(tmp_path):
+    """Bursts under way are finished first: the memory checks the protocol."""
+    tops = []
+    for cycles in (25, 60, 150, 400):
+        top = Top(MIXED).start().do("wait", cycles).write("control", 0b010)
+        top.do("poll", top.offset["status"], 0b1111, 0b0001, 2000)
+        tops.append(top.start().irq().read("status", "completed", "error"))
     pauses = dict.fromkeys(("ar", "r", "aw", "w", "b"), 0.2)
-    (result,) = run([top.case(latency=15, pauses=pauses)], tmp_path)
-    assert result["answers"][-5] is not None
-    assert [a[1] for a in result["answers"][-3:]] == [0b0101, top.image.count, 0]
-    assert top.correct(result)
+    results = run([top.case(latency=15, pauses=pauses) for top in tops], tmp_path)
+    for top, result in zip(tops, results, strict=True):
+        assert result["answers"][6] is not None  # idle again
+        assert result["answers"][-4] is not None  # the interrupt
+        assert [a[1] for a in result["answers"][-3:]] == [0b0101, top.image.count, 0]
+        assert top.correct(result)
 
 
 def test_cocotbext_axi_agrees(tmp_path):
@@ -236,7 +241,7 @@ def test_cocotbext_axi_agrees(tmp_path):
         assert result["irq"] and result["values"] == [0b0101, top.image.count, 0]
         assert top.correct(result)
     assert results[2]["irq"]
-    assert results[2]["values"] == [0b1000, 0, ERRORS["write_bus"] | 2 << 8]
+    assert results[2]["values"][::2] == [0b1000, ERRORS["write_bus"] | 2 << 8]
 
 
 @given(data=st.data())
@@ -358,6 +363,7 @@ def test_streams(tmp_path):
             assert (streams.gather(beats) == golden(one)).all()
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_refusals():
     with pytest.raises(UserError, match=r"bus\.data: layers run from memory only .* 'stream'"):
         verify_axi(machine(**{"bus.data": "stream"}), cases=1)
@@ -367,3 +373,4 @@ def test_refusals():
         list_cycles(machine(), [], Port(latency=1, write_latency=1))
     with pytest.raises(ValueError, match="depth must be a power of two >= 2, but got 3"):
         ReplayBuffer(8, 3)
+    gc.collect()  # Amaranth warns of the component that was never used when it is collected
