@@ -5,8 +5,8 @@ A *pass* is one play of a run of A: a unit tile (output stationary) or all folds
 later of the two. What differs is what this DMA does, in a law of its own:
 
 - Reads and writes have channels of their own, each moves a bus word a cycle. Read bursts are asked
-  for ahead, so their latency is paid where a load could not be asked for before; with k bursts of b
-  words under way the channel gives min(1, k b / (latency + b)) words a cycle.
+  for ahead, so their latency is paid where a load could not be asked for before; how many words a
+  cycle they bring is `hwsim.models.axi_law.read_rate`, of bursts of the list's mean length.
 - A and B share the read channel fairly: half each while both may load, all while one may.
 - An operand is loaded as far ahead as its ring memory and its queue have room; a run's room is free
   when its last pass begins (beats leave one by one). A run that does not fit is loaded for every
@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 from hwsim.config import SatConfig
 from hwsim.dataflows.stce import OS, interval, tail_cycles
+from hwsim.models.axi_law import block_bytes, bursts, read_rate
 from hwsim.models.bus_words import beats_per_word, run_bytes, words_per_beat
 from hwsim.models.sat_jobs import (
     GemmJob,
@@ -89,13 +90,14 @@ def list_cycles(config: SatConfig, jobs: Sequence[GemmJob], port: Port) -> int:
 def _together(config: SatConfig, jobs: Sequence[GemmJob], port: Port) -> int:
     """Cycles from the first descriptor's last word until all are completed."""
     array, bus = config.array, config.bus.data_bits
-    burst = min(config.bus.burst_beats, 4096 * 8 // bus)
+    burst = block_bytes(bus, config.bus.burst_beats) * 8 // bus
     record = gemm_record(streams=False).size_bytes * 8 // bus
     z_slot = stored_bytes(1, z_beat_bits(config.number, array), bus) * 8 / bus
     late = _OPERAND + port.latency  # from a request to the step
     period = _RECORD + record
     loads = [_Loads(config, jobs, name, float(_DISPATCH), period) for name in ("a", "b")]
-    rate = min(1.0, config.bus.outstanding_reads * burst / (port.latency + burst))
+    mean = max(1, round(sum(load.total for load in loads) / sum(load.bursts for load in loads)))
+    rate = read_rate(port.latency, burst_words=mean, outstanding=config.bus.outstanding_reads)
     channel = _Channel(loads, float(_DISPATCH), rate)
 
     core, out = 0.0, 0.0
@@ -127,8 +129,10 @@ class _Loads:
         memory = config.buffers.input_bytes if name == "a" else config.buffers.weight_bytes
         in_word = beats_per_word(bits, bus)
         word_beats = in_word if in_word else 1 / words_per_beat(bits, bus)
-        queue = config.bus.outstanding_reads * min(config.bus.burst_beats, 4096 * 8 // bus)
+        block = block_bytes(bus, config.bus.burst_beats)
+        queue = config.bus.outstanding_reads * block * 8 // bus
         self.room = buffer_beats(memory, bits) / word_beats + queue  # words
+        self.bursts = 0
         self.targets: list[float] = []  # words loaded by the end of each pass
         self.freed: list[float] = []  # of these, whose room is free when the pass begins
         self.given: list[tuple[float, float]] = []  # (time, words of the descriptors there by then)
@@ -136,8 +140,11 @@ class _Loads:
         for i, job in enumerate(jobs):
             operand = getattr(job, name)
             assert job.a is not None and isinstance(operand, Operand)
-            words = run_bytes(operand.beats, bits, bus) * 8 / bus
+            size = run_bytes(operand.beats, bits, bus)
+            words = size * 8 / bus
             held = fetches(operand, memory, bits) == 1
+            each = bursts(operand.base, size, data_bits=bus, burst_beats=config.bus.burst_beats)
+            self.bursts += len(each) * operand.segments * fetches(operand, memory, bits)
             parts = job.a.repeats if name == "b" else 1  # passes that a play of the run lasts
             for play in range(operand.segments * operand.repeats):
                 again = play % operand.repeats
@@ -151,6 +158,7 @@ class _Loads:
                         left = 0.0 if last else words
                     self.freed.append(total - left)
             self.given.append((start + period * i, total))
+        self.total = total
         self.done = 0.0
         self.at = -1  # the present pass
         self.opens: list[tuple[float, float]] = []  # (time, words that may be loaded from then on)
