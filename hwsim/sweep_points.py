@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["Maker", "Point", "Run", "code_version", "counts_for_results", "evaluate"]
 
 _ROOMS = ("hwsim", "hwsim.models", "hwsim.dataflows", "hwsim.presets")
+_KINDS = (".py", ".yaml", ".json", ".npz", ".txt", ".wav")
+"""Endings of the files that a wheel has, so that a checkout and a wheel of it agree."""
 _SHOWS = ("area", "cli", "figures", "html", "reproduce", "sweep_", "synth", "terminal", "verify")
 """Beginnings of file names in `hwsim` that only show, generate or search; areas are measured when
 the table of results is made, not in a run."""
@@ -179,7 +181,7 @@ def code_version() -> str:
 
 def counts_for_results(room: str, name: str) -> bool:
     """Whether a file of a room can change what a run gives; when in doubt it can."""
-    if name.startswith((".", "__pycache__")):
+    if name.startswith(".") or not name.endswith(_KINDS):
         return False
     if room != "hwsim" or name in ("sweep_points.py", "sweep_measures.py"):
         return True
