@@ -5,8 +5,9 @@
 measures what is not in the cache and writes docs/data/synthesis.csv, the tables of
 docs/synthesis.md, the figures and the area model. A run that was stopped goes on where it was.
 `--plan FILE` writes the runs as jobs for `python -m hwsim.synth_jobs`, which works them off on a
-machine with more cores; `--import FILE` takes its results into the cache. `--cached` starts no
-tool: what is not in the cache keeps its row of the CSV file. `--report-only` reads that file alone.
+machine with more cores; `--import FILE` takes its results into the cache, and with `--jobs FILE`,
+what `--plan` wrote, no Verilog is made again. `--cached` starts no tool: what is not in the cache
+keeps its row of the CSV file. `--report-only` reads that file alone.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from hwsim.figures import render
 from hwsim.files import make_folder, write_bytes, write_text
 from hwsim.rtl.blocks import block_verilog
 from hwsim.rtl.simulator import cache_dir
-from hwsim.synth_jobs import SynthJob, run_jobs, write_jobs
+from hwsim.synth_jobs import SynthJob, read_jobs, run_jobs, write_jobs
 from hwsim.synth_report import (
     array_table,
     capacity_table,
@@ -46,6 +47,7 @@ def main() -> int:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of the pages")
     parser.add_argument("--model", type=Path, default=MODEL, help="file of the area model")
     parser.add_argument("--plan", type=Path, metavar="FILE", help="write what is missing as jobs")
+    parser.add_argument("--jobs", type=Path, metavar="FILE", help="designs that --plan wrote")
     parser.add_argument("--import", type=Path, dest="archive", metavar="FILE", help="take results")
     parser.add_argument("--cached", action="store_true", help="start no tool")
     parser.add_argument("--report-only", action="store_true", help="from the CSV file alone")
@@ -64,10 +66,11 @@ def main() -> int:
         table = given.docs / "data" / "synthesis.csv"
         make_folder(table.parent)
         rows = in_order(read_rows(table)) if table.exists() else []
-        if not (given.report_only or given.cached):
-            run_jobs(plan(points), processes=given.processes, progress=say)
         if not given.report_only:
-            rows = collected(points, rows, table)
+            jobs = read_jobs(given.jobs) if given.jobs else plan(points)
+            if not given.cached:
+                run_jobs(jobs, processes=given.processes, progress=say)
+            rows = collected(points, jobs, rows, table)
         report(rows, given.docs, given.model)
     except UserError as error:
         say(f"hwsim: {error}")
@@ -75,13 +78,16 @@ def main() -> int:
     return 0
 
 
-def collected(points: list[Point], old: list[Row], table: Path) -> list[Row]:
-    """Rows of all points from the cache; the CSV file is written anew."""
+def collected(points: list[Point], jobs: list[SynthJob], old: list[Row], table: Path) -> list[Row]:
+    """Rows of the jobs' points from the cache; the CSV file is written anew."""
     rows = {(row.point.key, row.target): row for row in old}
+    designs = {job.name: (job.verilog, job.top) for job in jobs}
     for point in points:
         for target in TARGETS_MEASURED:
             seeds = SEEDS if point.placed else ()
-            row = measure(point, target, seeds=seeds, cached_only=True, progress=say)
+            if (design := designs.get(f"{name_of(point)} for {target}")) is None:
+                continue
+            row = measure(point, target, seeds=seeds, design=design, cached_only=True, progress=say)
             if row is not None:
                 rows[point.key, target] = row
     kept = in_order(rows.values())

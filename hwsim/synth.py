@@ -242,11 +242,11 @@ def _fill(
         return
     _take_netlist(entry, netlist, target)
     _copy(folder, entry.block, netlist.folder, ("stat.json", "yosys.log"))
-    full = _too_large(entry, target)
+    full = target.lacking(netlist.cells)
     if not target.routed:
         entry.fmax_note = "not available"
     elif full:
-        entry.fmax_note = full
+        entry.fmax_note = f"does not fit: {full}"
     else:
         placements = {}
         for seed in seeds:
@@ -289,16 +289,6 @@ def _take_placements(entry: BlockReport, placements: Mapping[int, Placement]) ->
     entry.seconds_place_and_route = sum(run.seconds for run in placements.values())
     entry.reused = entry.reused and all(run.reused for run in placements.values())
     return middle
-
-
-def _too_large(entry: BlockReport, target: Target) -> str:
-    """Which resource the part lacks, empty if none."""
-    for key, share in entry.share.items():
-        if share > 1:
-            resource = target.resources[key]
-            need = f"{entry.resources[key]:,}"
-            return f"does not fit: {need} of {resource.available:,} {resource.title}"
-    return ""
 
 
 def _copy(folder: Path | None, block: str, source: Path, names: Sequence[str]) -> None:

@@ -126,6 +126,9 @@ def run_jobs(
         target = TARGETS[job.target]
         try:
             netlist = synthesise(job.verilog, job.top, target, timeout_s=limit())
+            if lacking := target.lacking(netlist.cells):
+                progress(f"{job.name}: does not fit: {lacking}")
+                return True  # an answer, not a failure
             placed = place_and_route(
                 netlist,
                 target,

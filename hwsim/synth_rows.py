@@ -11,11 +11,10 @@ import io
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from hwsim.area_points import Point
-from hwsim.config import Accelerator, load_config
+from hwsim.config import load_config
 from hwsim.errors import UserError
 from hwsim.files import write_text
 
@@ -77,6 +76,7 @@ def measure(
     target: str,
     *,
     seeds: Sequence[int] = (),
+    design: tuple[str, str] | None = None,
     cached_only: bool = False,
     timeout_s: float = 1800,
     progress: Callable[[str], None] = lambda message: None,
@@ -87,6 +87,7 @@ def measure(
         point: the design.
         target: a name of `hwsim.rtl.targets.TARGETS`.
         seeds: of the placements; none where the target has no place and route.
+        design: the point's Verilog and top module, where they are known already.
         cached_only: start no tool: what is not in the cache is left out.
         timeout_s: seconds at most for each run of a tool.
         progress: told in words what happens.
@@ -98,6 +99,7 @@ def measure(
     Raises:
         UserError: a tool is missing or a name is unknown.
     """
+    from hwsim.rtl.blocks import block_verilog
     from hwsim.rtl.synth import (
         ToolFailure,
         netlist_folder,
@@ -109,7 +111,8 @@ def measure(
     from hwsim.rtl.targets import TARGETS
 
     chosen = TARGETS[target]
-    config, verilog, top = _design(point.preset, point.overrides, point.block)
+    config = load_config(point.preset, list(point.overrides))
+    verilog, top = design or block_verilog(point.block, config)
     name = f"{point.preset} {point.block} {' '.join(point.overrides)} for {target}"
     progress(name)
     if cached_only and not netlist_folder(verilog, top, chosen).exists():
@@ -130,7 +133,7 @@ def measure(
     tools = " ".join(f"{tool} {version}" for tool, version in tool_versions(chosen).items())
     row = Row(point=point, target=target, counts=counts, tools=tools)
     runs = []
-    for seed in seeds if chosen.routed else ():
+    for seed in seeds if chosen.routed and not chosen.lacking(netlist.cells) else ():
         job = placement_job(netlist, chosen, frequency_hz=config.clock_hz, seed=seed)
         if cached_only and not job.folder.exists():
             continue
@@ -181,14 +184,6 @@ def read_rows(path: str | Path) -> list[Row]:
             return [_row(cells) for cells in reader]
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from None
-
-
-@lru_cache(maxsize=2)  # a point's targets follow one another
-def _design(preset: str, overrides: tuple[str, ...], block: str) -> tuple[Accelerator, str, str]:
-    from hwsim.rtl.blocks import block_verilog
-
-    config = load_config(preset, list(overrides))
-    return config, *block_verilog(block, config)
 
 
 def _row(cells: dict[str, str]) -> Row:

@@ -103,6 +103,14 @@ class Target:
         crowded = lut.available is not None and lut.count(cells) >= CROWDED * lut.available
         return self.router.options + (self.router.crowded_options if crowded else ())
 
+    def lacking(self, cells: Mapping[str, int]) -> str:
+        """What a netlist of these cells needs and the part has too little of, in words; or ''."""
+        for resource in self.resources.values():
+            need = resource.count(cells)
+            if resource.available is not None and need > resource.available:
+                return f"{need:,.10g} of {resource.available:,} {resource.title}"
+        return ""
+
     def script(self, top: str) -> str:
         """The Yosys script: `{top}.v` in; `netlist.json` and `stat.json` out."""
         steps = [step.format(top=top) for step in self.steps]

@@ -91,6 +91,14 @@ def test_a_crowded_part_is_placed_by_the_other_placer():
         TARGETS["xcup"].placement_options({})
 
 
+def test_what_a_part_lacks_is_told():
+    ecp5 = TARGETS["ecp5"]
+    assert ecp5.lacking({"LUT4": 83_640, "MULT18X18D": 156}) == ""
+    assert ecp5.lacking({"LUT4": 83_641}) == "83,641 of 83,640 LUT4"
+    assert ecp5.lacking({"MULT18X18D": 256}) == "256 of 156 MULT18"
+    assert TARGETS["generic"].lacking({"$_AND_": 10**9}) == ""
+
+
 def test_a_stopped_router_tells_what_the_placement_promised(cache, monkeypatch):
     ecp5 = TARGETS["ecp5"]
     folder = cache / "netlist"
