@@ -52,7 +52,8 @@ class WriteEngine(wiring.Component):
         data[i]: bus words (plain bits), ceil(bytes / bus bytes) for every command, in order. They
             are taken while the queue has room, before or after their command: a client that does
             not know its length may send up to `queue_words` words first and then the command.
-        done[i]: high for one cycle when all bursts of the client's oldest command are acknowledged.
+        done[i]: high for one cycle when all bursts of the client's oldest command are acknowledged
+            without an error; after an error nothing is done until `stop`.
         stop: while high: nothing new goes out, commands and words are dropped; bursts whose address
             was given are finished. Hold it until `idle`; then the engine is as after reset.
         idle: no command is held and all bursts are acknowledged.
@@ -209,7 +210,8 @@ class WriteEngine(wiring.Component):
             self.idle.eq(~answers.r_rdy & ~came & ~Cat(one.held for one in splitters).any()),
         ]
         for i in range(self.clients):
-            m.d.sync += self.done[i].eq(came & head.last & (head.client == i) & ~self.stop)
+            mine = came & head.last & (head.client == i)
+            m.d.sync += self.done[i].eq(mine & ~response[1] & ~self.error & ~self.stop)
         with m.If(self.stop):
             m.d.sync += self.error.eq(0)
         with m.Elif(came & response[1] & ~self.error):

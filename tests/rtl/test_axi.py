@@ -285,7 +285,9 @@ def test_a_bad_write_is_reported_with_its_burst():
     found = WRITES[BAD_WRITE]
     phase = found["phases"][0]
     assert (phase["error"], phase["error_address"], phase["error_response"]) == (1, 1024 + 192, 3)
-    assert [len(cycles) for cycles in found["done"].values()] == [2, 1]
+    # the first command was whole before, the bad one is never done, nor what came after it
+    assert len(found["done"]["done__0"]) == 1
+    assert len(found["done"]["done__1"]) <= 1
 
 
 def _stopped(kind: str, seed: int) -> tuple[dict[str, Any], Any]:
