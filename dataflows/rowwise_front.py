@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from hwsim.dataflows.rowwise_bus import answer_from, word_of
 from hwsim.dataflows.rowwise_ports import (
     A_PTR_REQ,
     A_PTR_RSP,
@@ -16,7 +17,9 @@ from hwsim.dataflows.rowwise_ports import (
     A_RSP,
     B_PTR_REQ,
     B_PTR_RSP,
+    ELEMENT_BYTES,
     JOB,
+    POINTER_BYTES,
     PORT_QUEUE,
 )
 
@@ -40,7 +43,7 @@ FRONT_FIELDS = 40
 @njit(cache=True)
 def step_front(
     t, f, tok_room, tok, tok_v, el, el_v, rows, fetch, reads, asks, looks,
-    jobs, a_ptr, a_col, a_val, b_ptr, gaps, gap_n, latency,
+    jobs, a_ptr, a_col, a_val, b_ptr, gaps, gap_n, latency, bus,
 ):  # fmt: skip  # pragma: no cover - compiled
     """Pointers of B, non-zeros of A, row pointers, windows, from the last unit to the first.
 
@@ -53,7 +56,7 @@ def step_front(
         rows: row, length, last.
         fetch: start, length; asks: k, at the ports.
         reads: start, length, since when; looks: k, since when, under way.
-        jobs, a_ptr, a_col, a_val, b_ptr, gaps, gap_n, latency: as `step_windows`.
+        jobs, a_ptr, a_col, a_val, b_ptr, gaps, gap_n, latency, bus: as `step_windows`.
     """
     depth = tok_v.size
     ahead = depth + 2
@@ -81,7 +84,10 @@ def step_front(
     ask_room = f[_ASKS] < PORT_QUEUE
     if f[_ASKS] > 0 and t >= f[_FROM + B_PTR_REQ]:
         tail = (f[_LOOKS_HEAD] + f[_LOOKS]) % ahead
-        looks[tail, 0], looks[tail, 1] = asks[f[_ASKS_HEAD]], t + 1 + latency[2]
+        k = asks[f[_ASKS_HEAD]]
+        looks[tail, 0] = k
+        looks[tail, 1] = answer_from(bus, t, latency[2], k, 2, POINTER_BYTES)
+        looks[tail, 1] += word_of(bus, k, 1, POINTER_BYTES)
         f[_LOOKS] += 1
         f[_ASKS_HEAD] = (f[_ASKS_HEAD] + 1) % PORT_QUEUE
         f[_ASKS] -= 1
@@ -94,7 +100,8 @@ def step_front(
         tail = (f[_ELEMENTS_HEAD] + f[_ELEMENTS]) % depth
         q = f[_READS_HEAD]
         end = passed = rows[h, 1] == 0
-        offered = f[_READS] > 0 and t >= f[_FROM + A_RSP] and t >= reads[q, 2]
+        word = word_of(bus, reads[q, 0], f[_READ_AT], ELEMENT_BYTES)
+        offered = f[_READS] > 0 and t >= f[_FROM + A_RSP] and t >= reads[q, 2] + word
         if not passed and ask_room and offered:
             passed = True
             e = reads[q, 0] + f[_READ_AT]
@@ -123,7 +130,7 @@ def step_front(
         reads[tail, 0], reads[tail, 1], reads[tail, 2] = (
             fetch[h, 0],
             fetch[h, 1],
-            t + 1 + latency[1],
+            answer_from(bus, t, latency[1], fetch[h, 0], fetch[h, 1], ELEMENT_BYTES),
         )
         f[_READS] += 1
         f[_FETCHES_HEAD] = (h + 1) % PORT_QUEUE
@@ -132,7 +139,11 @@ def step_front(
 
     # row pointers of A
     was_active = f[_ACTIVE]
-    offered = f[_POINTERS] > 0 and t >= f[_FROM + A_PTR_RSP] and t >= f[_POINTER_FROM]
+    offered = f[_POINTERS] > 0 and t >= f[_FROM + A_PTR_RSP]
+    if offered:
+        first = jobs[f[_JOBS] - 1, 0]
+        word = word_of(bus, first, f[_POINTER] - first, POINTER_BYTES)
+        offered = t >= f[_POINTER_FROM] + word
     if was_active and fetch_room and rows_room and offered:
         _take_pointer(f, a_ptr[f[_POINTER]], rows, fetch)
         f[_POINTER] += 1
@@ -141,7 +152,7 @@ def step_front(
     if f[_ASK] and t >= f[_FROM + A_PTR_REQ]:
         f[_ASK] = 0
         f[_POINTER], f[_POINTERS] = jobs[f[_JOBS] - 1, 0], jobs[f[_JOBS] - 1, 1] + 1
-        f[_POINTER_FROM] = t + 1 + latency[0]
+        f[_POINTER_FROM] = answer_from(bus, t, latency[0], f[_POINTER], f[_POINTERS], POINTER_BYTES)
         _pass(t, f, A_PTR_REQ, gaps, gap_n)
     if not was_active and f[_JOBS] < jobs.shape[0] and t >= f[_FROM + JOB]:
         f[_ACTIVE] = f[_FIRST] = f[_ASK] = 1

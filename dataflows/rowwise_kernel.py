@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from hwsim.dataflows.rowwise_bus import answer_from, word_of
 from hwsim.dataflows.rowwise_drain import (
     CLOSED,
     CLOSING,
@@ -24,7 +25,15 @@ from hwsim.dataflows.rowwise_drain import (
     step_results,
 )
 from hwsim.dataflows.rowwise_front import TOKENS, TOKENS_HEAD, start_front, step_front
-from hwsim.dataflows.rowwise_ports import B_REQ, B_RSP, DONE, PORT_QUEUE, RESULT, SPILL
+from hwsim.dataflows.rowwise_ports import (
+    B_REQ,
+    B_RSP,
+    DONE,
+    ELEMENT_BYTES,
+    PORT_QUEUE,
+    RESULT,
+    SPILL,
+)
 
 __all__ = [
     "ACCUMULATES",
@@ -82,7 +91,7 @@ def _grown(x):  # pragma: no cover - compiled
 
 @njit(cache=True)
 def step_windows(
-    sizes, latency, factor, jobs, a_ptr, a_col, a_val, b_ptr, b_col, b_val, gaps, gap_n, limit
+    sizes, latency, factor, jobs, a_ptr, a_col, a_val, b_ptr, b_col, b_val, gaps, gap_n, bus, limit
 ):  # pragma: no cover - compiled
     """Work through windows.
 
@@ -96,6 +105,7 @@ def step_windows(
         jobs: int64 [windows, 2], first row of A and rows.
         a_ptr, a_col, a_val, b_ptr, b_col, b_val: A and B in CSR, values of one type.
         gaps, gap_n: int64 [ports, n] and how many of each row count.
+        bus: the channel that all ports read through, of `hwsim.dataflows.rowwise_bus`.
         limit: cycles at most.
 
     Returns:
@@ -369,7 +379,13 @@ def step_windows(
                 causes[idle] += 1
             elif not en:
                 causes[_CONFLICT] += 1
-            elif br_q_n[i] > 0 and t >= br_ok[i] and t >= br_q[i, br_q_head[i], 2]:
+            elif (
+                br_q_n[i] > 0
+                and t >= br_ok[i]
+                and t
+                >= br_q[i, br_q_head[i], 2]
+                + word_of(bus, br_q[i, br_q_head[i], 0], br_at[i], ELEMENT_BYTES)
+            ):
                 causes[_MULTIPLY] += 1
                 h, q = task_head[i], br_q_head[i]
                 e = br_q[i, q, 0] + br_at[i]
@@ -405,7 +421,9 @@ def step_windows(
                 if tail > req_d:
                     tail -= req_d + 1
                 br_q[i, tail, 0], br_q[i, tail, 1] = req[i, h, 0], req[i, h, 1]
-                br_q[i, tail, 2] = t + 1 + latency[3]
+                br_q[i, tail, 2] = answer_from(
+                    bus, t, latency[3], req[i, h, 0], req[i, h, 1], ELEMENT_BYTES
+                )
                 br_q_n[i] += 1
                 req_head[i] = h + 1 if h + 1 < req_d else 0
                 req_n[i] -= 1
@@ -444,7 +462,7 @@ def step_windows(
 
         step_front(
             t, f, tok_room, tok, tok_v, el, el_v, rows, fetch, reads, asks, looks,
-            jobs, a_ptr, a_col, a_val, b_ptr, gaps, gap_n, latency,
+            jobs, a_ptr, a_col, a_val, b_ptr, gaps, gap_n, latency, bus,
         )  # fmt: skip
         if flip:
             record[window, MULTIPLIES], record[window, SKIPPED] = multiplies, skipped
@@ -471,15 +489,9 @@ def step_windows(
                 epoch = 1
                 sweep = entries
         t += 1
+    n = r[RESULTS]
     return (
-        max(last_take, r[LAST]) + 1,
-        causes,
-        record,
-        z_key[: r[RESULTS]],
-        z_v[: r[RESULTS]],
-        z_cycle[: r[RESULTS]],
-        z_port[: r[RESULTS]],
-        s_key[:spills],
-        s_v[:spills],
-        s_cycle[:spills],
-    )
+        max(last_take, r[LAST]) + 1, causes, record,
+        z_key[:n], z_v[:n], z_cycle[:n], z_port[:n],
+        s_key[:spills], s_v[:spills], s_cycle[:spills],
+    )  # fmt: skip

@@ -12,7 +12,9 @@ __all__ = [
     "B_REQ",
     "B_RSP",
     "DONE",
+    "ELEMENT_BYTES",
     "JOB",
+    "POINTER_BYTES",
     "PORTS",
     "PORT_QUEUE",
     "RESULT",
@@ -40,3 +42,6 @@ B_REQ, B_RSP, RESULT, SPILL, DONE = range(7, 12)
 
 PORT_QUEUE = 2
 """Words of a queue at a port, as in rtl/rowwise_parts.py; a test compares the two."""
+
+POINTER_BYTES, ELEMENT_BYTES = 4, 8
+"""Of a row pointer and of a non-zero in memory, as in models/spgemm_jobs.py."""
