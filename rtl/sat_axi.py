@@ -152,7 +152,7 @@ class SatFeed(wiring.Component):
         parts: list[Any] = [jobs.i, counts.i, flags.i]
         m.d.comb += [
             *(Value.cast(jobs.i.payload[name]).eq(record[name]) for name in job_layout().members),
-            counts.i.payload.eq(record.z_beats),
+            counts.i.payload.eq(record.z_beats - 1),
             flags.i.payload.eq(record.irq),
         ]
         wiring.connect(m, jobs.o, wiring.flipped(self.job))
@@ -196,7 +196,11 @@ class SatFeed(wiring.Component):
         return queue.i
 
     def _results(self, m: Module, counts: Any) -> Value:
-        """The way of the result beats out; returns whether a descriptor's last one leaves."""
+        """The way of the result beats out; returns whether a descriptor's last one leaves.
+
+        Args:
+            counts: stream of the descriptors' beats less one.
+        """
         depth = buffer_beats(self.buffers[2], self.z_bits)
         m.submodules.results = fifo = SyncFIFOBuffered(width=self.z_bits, depth=depth)
         sent = Signal(COUNT_BITS)  # beats of the present descriptor
@@ -206,7 +210,7 @@ class SatFeed(wiring.Component):
             fifo.w_data.eq(self.z.payload),
             fifo.w_en.eq(self.z.valid),
             self.z.ready.eq(fifo.w_rdy),
-            last.eq(sent == counts.payload - 1),
+            last.eq(sent == counts.payload),
             moves.eq(valid & ready),
             fifo.r_en.eq(moves),
             counts.ready.eq(moves & last),

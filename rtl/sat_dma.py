@@ -102,9 +102,10 @@ class ReplayBuffer(wiring.Component):
             m.d.sync += write.addr.eq(write.addr + 1)
 
         active = Signal()
-        run = Signal(play_layout())
-        at = Signal(COUNT_BITS)  # beats played in this pass
-        passes = Signal(COUNT_BITS)  # passes before this one
+        beats = Signal(COUNT_BITS)  # of the run
+        left = Signal(COUNT_BITS)  # beats of this pass that are not played, this one included
+        passes = Signal(COUNT_BITS)  # passes that have not ended, this one included
+        single = Signal()  # the run has one beat
         start, here = Signal.like(read.addr), Signal.like(read.addr)
         first, last = Signal(), Signal()  # this pass is
         end = Signal()  # this beat is the last of its pass
@@ -125,25 +126,26 @@ class ReplayBuffer(wiring.Component):
             credit.eq(credit - issue + (output.r_rdy & self.o.ready)),
         ]
         with m.If(issue):
-            m.d.sync += [here.eq(ahead), at.eq(at + 1), end.eq(at + 2 == run.beats)]
+            m.d.sync += [here.eq(ahead), left.eq(left - 1), end.eq(left == 2)]
             with m.If(end):
-                m.d.sync += [at.eq(0), end.eq(run.beats == 1), first.eq(0)]
+                m.d.sync += [left.eq(beats), end.eq(single), first.eq(0)]
                 with m.If(last):
                     m.d.sync += active.eq(0)
                 with m.Else():
                     m.d.sync += [
                         here.eq(start),
-                        passes.eq(passes + 1),
-                        last.eq(passes + 2 == run.repeats),
+                        passes.eq(passes - 1),
+                        last.eq(passes == 2),
                     ]
         with m.If(load):
             m.d.sync += [
                 active.eq(1),
-                run.eq(self.play.payload),
+                beats.eq(self.play.payload.beats),
                 start.eq(Mux(active, ahead, here)),
-                at.eq(0),
+                left.eq(self.play.payload.beats),
+                single.eq(self.play.payload.beats == 1),
                 end.eq(self.play.payload.beats == 1),
-                passes.eq(0),
+                passes.eq(self.play.payload.repeats),
                 first.eq(1),
                 last.eq(self.play.payload.repeats == 1),
             ]
