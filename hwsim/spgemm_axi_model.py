@@ -1,4 +1,4 @@
-"""How long a list of descriptors takes on the SpGEMM top: the core's simulator behind a modelled bus.
+"""How long a list of descriptors takes on the SpGEMM top: the core's simulator on a modelled bus.
 
 The core is `hwsim.dataflows.rowwise_sim`, cycle by cycle, its reads through the one channel of
 `hwsim.dataflows.rowwise_bus` and its results at the rate at which records become bus words. Around
@@ -29,11 +29,12 @@ _AHEAD = 5
 stages and the offer of `BurstSplitter`, `Slice` of the address channel."""
 
 _BEHIND = 4
-"""From a word on the bus to the port: its register, two of `SyncFIFOBuffered`, the reader's `Slice`."""
+"""From a word on the bus to the port: its register, two of `SyncFIFOBuffered`, the `Slice` of the
+reader."""
 
 _FETCH = 12
-"""From the list's start to the core's cycle 0 beside latency and words: address 4, word to the queue
-4, gather to offer 4."""
+"""From the list's start to the core's cycle 0 beside latency and words: 4 to the address, 4 from a
+word to the queue, 4 from the last word to the core's reset."""
 
 _BOUNDARY_BYTES = 4096
 
