@@ -35,6 +35,7 @@ DEVICE = ("--85k", "--package", "CABGA381", "--speed", "6")
 
 _PHASE_HZ = (3.125e6, 400e6)  # at the phase detector
 _VCO_HZ = (400e6, 800e6)
+_MOST_OUTPUT_HZ = 400e6
 _MOST_DIVIDER = 128
 
 
@@ -99,6 +100,8 @@ def pll(clock_hz: float) -> Pll:
         feedback = clock_hz * divider / CLOCK_HZ
         if feedback != int(feedback) or not 1 <= feedback <= _MOST_DIVIDER:
             continue
+        if clock_hz > _MOST_OUTPUT_HZ:
+            break
         output = round(middle / clock_hz)
         if 1 <= output <= _MOST_DIVIDER and _VCO_HZ[0] <= output * clock_hz <= _VCO_HZ[1]:
             return Pll(input_divider=divider, feedback_divider=int(feedback), output_divider=output)
