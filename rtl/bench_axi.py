@@ -278,7 +278,9 @@ async def _run(dut: Any, case: dict[str, Any]) -> dict[str, Any]:
     await edge
     dut.rst.value = 0
     results = []
-    done = {name: [] for name in ("done__0", "done__1", "done__2") if hasattr(dut, name)}
+    done: dict[str, list[int]] = {
+        name: [] for name in ("done__0", "done__1", "done__2") if hasattr(dut, name)
+    }
     flags: dict[str, Any] = {}
     for phase in case["phases"]:
         results.append(await _phase(dut, edge, memory, phase, done, flags))
