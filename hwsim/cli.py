@@ -149,13 +149,41 @@ def generate(
             help="The whole training engine: array, selectors, update engine, sequencer.",
         ),
     ] = False,
+    board: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The design for a board, with its pins: ulx3s."),
+    ] = None,
+    bitstream: Annotated[
+        bool, typer.Option("--bitstream", help="With --board: place, route and pack it too.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="With --bitstream: of the placer's start.")] = 1,
+    timeout: Annotated[
+        float, typer.Option(help="With --bitstream: seconds at most for a run of a tool.")
+    ] = 1800,
 ) -> None:
-    """Write Verilog, constraints, lint waivers, the configuration and a manifest."""
+    """Write Verilog of the core and its AXI top, register map, constraints, packaging, manifest."""
     from hwsim.config import load_config
     from hwsim.design import write_design
 
-    config = load_config(accelerator, overrides or ())
-    for path in write_design(config, out, training=training):
+    if board is not None:
+        if training:
+            raise UserError("--board takes the inference array: leave out --training")
+        from hwsim.board import board_config, write_board
+
+        paths = write_board(
+            board_config(board, tuple(overrides or ()), accelerator),
+            out,
+            board=board,
+            bitstream=bitstream,
+            seed=seed,
+            timeout_s=timeout,
+            progress=lambda message: print(message, file=sys.stderr),
+        )
+    elif bitstream:
+        raise UserError("--bitstream needs --board: its part and pins make a bitstream")
+    else:
+        paths = write_design(load_config(accelerator, overrides or ()), out, training=training)
+    for path in paths:
         print(path)
 
 
@@ -163,7 +191,10 @@ def generate(
 def verify(
     accelerator: Accel,
     overrides: Overrides = None,
-    cases: Annotated[int, typer.Option(help="How many random cases.")] = 100,
+    cases: Annotated[
+        int | None,
+        typer.Option(help="How many random cases; 100 if not given, 8 with --axi."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Makes the same cases again.")] = 0,
     case: Annotated[int | None, typer.Option(help="Run just this case of the run.")] = None,
     waves: Annotated[
@@ -176,60 +207,56 @@ def verify(
         str | None,
         typer.Option(metavar="NETWORK", help="Training steps of mlp or cnn in the RTL instead."),
     ] = None,
+    axi: Annotated[
+        bool,
+        typer.Option(
+            "--axi",
+            help="Whole layers through the FPGA-ready top instead: registers, descriptors, DMA.",
+        ),
+    ] = False,
     steps: Annotated[int, typer.Option(help="With --train: training steps.")] = 3,
     batch: Annotated[int, typer.Option(help="With --train: images a step.")] = 4,
     json: Json = False,
 ) -> None:
     """Run random cases through the RTL: values and cycles against the golden model."""
+    from hwsim import cli_verify
     from hwsim.config import load_config
-    from hwsim.verify_any import verify as run
 
-    if train is not None or blocks:
-        _verify_more(
-            load_config(accelerator, overrides or ()), cases, seed, train, steps, batch, json
-        )
-        return
-    report = run(
-        load_config(accelerator, overrides or ()),
-        cases=cases,
-        seed=seed,
-        only=case,
-        waves=waves,
-        progress=lambda message: print(message, file=sys.stderr),
-    )
-    if json:
-        from dataclasses import asdict
-
-        _print_json(asdict(report))
+    config = load_config(accelerator, overrides or ())
+    if axi:
+        ok = cli_verify.axi(config, 8 if cases is None else cases, seed, json)
+    elif train is not None:
+        ok = cli_verify.training(config, train, steps, batch, seed, json)
+    elif blocks:
+        ok = cli_verify.blocks(config, 100 if cases is None else cases, seed, json)
     else:
-        print(f"{report.passed} of {report.cases} cases: {report.compared} equal")
-        print(f"{report.rtl_cycles:,} RTL cycles, {report.result_words:,} result words")
-        for line in report.designs:
-            print(f"  {line}")
-        print(f"build {report.seconds_build:.1f} s, run {report.seconds_run:.1f} s")
-    for failure in report.failures[:10]:
-        print(
-            f"case {failure.number} failed on {failure.config}: {failure.case}\n"
-            f"  {failure.what}\n"
-            f"  again: hwsim verify {accelerator} "
-            + " ".join(f"-s {o}" for o in overrides or ())
-            + f" --cases {cases} --seed {seed} --case {failure.number} --waves case.vcd",
-            file=sys.stderr,
+        again = " ".join([f"hwsim verify {accelerator}", *(f"-s {o}" for o in overrides or ())])
+        ok = cli_verify.cores(
+            config, 100 if cases is None else cases, seed, case, waves, again, json
         )
-    if not report.ok:
+    if not ok:
         raise typer.Exit(1)
 
 
 @app.command()
 def synth(
     accelerator: Accel,
-    target: Annotated[str, typer.Option(help="ecp5, xcup or generic.", metavar="TARGET")],
+    target: Annotated[
+        str, typer.Option(help="ecp5, xilinx (xcup), ice40 or generic.", metavar="T")
+    ],
     overrides: Overrides = None,
     block: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="uspe, stce, sore, rank, wuve or post; repeatable."),
+        typer.Option(
+            metavar="NAME",
+            help="uspe, stce, sore, rank, wuve or post of sat; a wrong name lists those of "
+            "another engine; repeatable.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the placer's start.")] = 1,
+    seeds: Annotated[
+        int, typer.Option(help="Placements, with seed and those that follow; the median counts.")
+    ] = 1,
     timeout: Annotated[float, typer.Option(help="Seconds at most for a run of a tool.")] = 1800,
     out: Out = None,
     json: Json = False,
@@ -244,6 +271,7 @@ def synth(
         target,
         blocks=block or (),
         seed=seed,
+        seeds=seeds,
         timeout_s=timeout,
         out=out,
         progress=lambda message: print(message, file=sys.stderr),
@@ -258,18 +286,37 @@ def synth(
 
 @app.command()
 def sweep(
-    spec: Annotated[Path, typer.Argument(help="Sweep specification.", metavar="SPEC.yaml")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Write results here.")],
+    spec: Annotated[
+        Path | None, typer.Argument(help="Sweep specification.", metavar="SPEC.yaml")
+    ] = None,
+    out: Out = None,
     workers: Annotated[int, typer.Option(help="Processes; 0 is one for every core.")] = 0,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Run on this Dask scheduler, as tcp://HOST:PORT."),
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on with an interrupted sweep.")] = False,
+    schema: Annotated[
+        bool, typer.Option("--schema", help="Print the JSON Schema of specifications and end.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Run every point of a grid over any fields, durably, and plot the Pareto front."""
-    from hwsim.sweep_run import run_sweep, summarise
+    """Run the points of a design space, durably, and show its Pareto front."""
     from hwsim.terminal import progress
 
+    if schema:
+        from hwsim.sweep_spec import spec_schema
+
+        _print_json(spec_schema())
+        return
+    if spec is None or out is None:
+        raise UserError("a sweep needs SPEC.yaml and -o DIR")
+    from hwsim.sweep_run import run_sweep, summarise
+
     with progress("sweeping") as tick:
-        frame = run_sweep(spec, out, workers=workers, resume=resume, progress=tick)
+        frame = run_sweep(
+            spec, out, workers=workers, scheduler=scheduler, resume=resume, progress=tick
+        )
     summary = summarise(frame)
     if json:
         _print_json(summary)
@@ -343,66 +390,6 @@ def _result_table(result: Any) -> None:
         from hwsim.terminal import result_table
 
         result_table(result)
-
-
-def _verify_more(
-    config: Any, cases: int, seed: int, train: str | None, steps: int, batch: int, json: bool
-) -> None:
-    """The blocks around the array, or whole training steps."""
-    from dataclasses import asdict
-
-    def tell(message: str) -> None:
-        print(message, file=sys.stderr)
-
-    if train is not None:
-        from hwsim.verify_training import verify_training
-
-        report = verify_training(config, train, steps=steps, batch=batch, seed=seed, progress=tell)
-        if json:
-            _print_json(asdict(report))
-        elif report.ok:
-            print(
-                f"{report.steps} training steps of {report.network}: weights, momenta, masks and "
-                "cycles equal"
-            )
-            losses = ", ".join(f"{loss:.4f}" for loss in report.losses)
-            print(
-                f"{report.commands} commands, {report.cycles:,} RTL cycles, "
-                f"{report.values:,} words compared, losses {losses}"
-            )
-            print(f"build {report.seconds_build:.1f} s, run {report.seconds_run:.1f} s")
-        if not report.ok:
-            print(report.difference, file=sys.stderr)
-            raise typer.Exit(1)
-        return
-    from hwsim.verify_blocks import verify_blocks
-
-    outcomes = verify_blocks(config, cases, seed, tell)
-    passed = sum(o.ok for o in outcomes)
-    names = sorted({o.block for o in outcomes})
-    if json:
-        of = {name: [o for o in outcomes if o.block == name] for name in names}
-        _print_json(
-            {
-                "cases": len(outcomes),
-                "passed": passed,
-                "blocks": {
-                    name: {"cases": len(of[name]), "passed": sum(o.ok for o in of[name])}
-                    for name in names
-                },
-            }
-        )
-    else:
-        print(f"{passed} of {len(outcomes)} cases: values and cycles equal")
-        for name in names:
-            cycles = sum(o.rtl_cycles for o in outcomes if o.block == name)
-            print(
-                f"  {name}: {sum(o.block == name for o in outcomes)} cases, {cycles:,} RTL cycles"
-            )
-    for outcome in [o for o in outcomes if not o.ok][:10]:
-        print(f"{outcome.block}: {outcome.case}\n  {outcome.detail}", file=sys.stderr)
-    if passed != len(outcomes):
-        raise typer.Exit(1)
 
 
 def _sizes(entries: list[str]) -> dict[str, int]:

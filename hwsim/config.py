@@ -279,7 +279,7 @@ def load_config(accelerator: str | Path, overrides: Iterable[str] = ()) -> Accel
             raise UserError(f"cannot read configuration {source}: {reason}") from None
     else:
         text = preset_text(source)
-    data = parse_yaml(text, source)
+    data = _with_groups(parse_yaml(text, source))
     for override in overrides:
         _apply(data, override)
     return _validate(data, source)
@@ -303,6 +303,14 @@ def replace(config: Machine, changes: Mapping[str, Any]) -> Machine:
 def dump_config(config: Accelerator) -> str:
     """YAML that `load_config` reads back to an equal configuration."""
     return yaml.safe_dump(config.model_dump(), sort_keys=False)
+
+
+def _with_groups(data: dict[str, Any]) -> dict[str, Any]:
+    """With the groups of fields that a file may leave out, so that an override finds them."""
+    model = _MODELS.get(str(data.get("kind")))
+    fields = model.model_fields if model is not None else {}
+    groups = {n: f.default.model_dump() for n, f in fields.items() if isinstance(f.default, Frozen)}
+    return groups | data
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

@@ -1,4 +1,4 @@
-"""Writes a design's files: Verilog, clock constraint, lint waivers, configuration, manifest."""
+"""Writes a design's files: Verilog, constraints, register map, lint waivers, manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ __all__ = ["manifest", "write_design"]
 
 
 def write_design(config: Accelerator, folder: str | Path, *, training: bool = False) -> list[Path]:
-    """Write the array, or the whole training engine, into `folder` and return the files.
+    """Write a core and its FPGA-ready top, or the training engine, into `folder`.
+
+    The core is `{kind}_top.v`, whose ports are streams; the top is `{kind}_axi.v`, which
+    instantiates it. Registers and descriptors come as Markdown, C header, Python module and
+    SystemRDL, all from one description. The training engine has no such top.
+
+    Returns:
+        The files.
 
     Raises:
         UserError: there is no RTL for this kind, or the folder cannot be written.
@@ -23,15 +30,22 @@ def write_design(config: Accelerator, folder: str | Path, *, training: bool = Fa
     from hwsim.rtl.verilog import generate_verilog, top_name
 
     verilog = generate_verilog(config, training=training)
-    path = make_folder(folder)
     top = top_name(config, training=training)
     texts = {
         f"{top}.v": verilog,
         f"{top}.sdc": _constraints(config),
         "lint.vlt": (resources.files("hwsim.rtl") / "lint.vlt").read_text(encoding="utf-8"),
         "config.yaml": dump_config(config),
-        "manifest.json": json.dumps(manifest(config, verilog, training=training), indent=2) + "\n",
     }
+    about = manifest(config, verilog, training=training)
+    if not training:
+        from hwsim.design_axi import axi_files, axi_manifest
+
+        files = axi_files(config, top)
+        texts |= files
+        about["axi"] = axi_manifest(config, files)
+    texts["manifest.json"] = json.dumps(about, indent=2) + "\n"
+    path = make_folder(folder)
     for name, text in texts.items():
         write_text(path / name, text)
     return [path / name for name in texts]

@@ -18,6 +18,7 @@ from hwsim.rtl.rowwise_bank import ROWWISE_BANK
 from hwsim.rtl.rowwise_dispatch import ROWWISE_DISPATCH
 from hwsim.rtl.rowwise_lane import ROWWISE_LANE
 from hwsim.rtl.sore import RANK_LANE, SORE_LANE, RankLane, RankSelector, TopNLane, TopNSelector
+from hwsim.rtl.stce import pe_parts
 from hwsim.rtl.verilog import component_verilog, engine_parts
 from hwsim.rtl.wuve import WUVE_LANE, UpdateEngine, UpdateLane
 
@@ -159,7 +160,7 @@ def block_parts(name: str, config: Accelerator) -> Parts:
     n_max, m = selector_sizes(config)
     match name:
         case "uspe":
-            return dict([next(iter(engine.items()))])
+            return pe_parts(config.number, config.array)
         case "stce":
             return engine
         case "sore":

@@ -32,8 +32,36 @@ from hwsim.rtl.arithmetic import (
     multiply,
     product_bits,
 )
+from hwsim.rtl.rowwise_parts import instance
 
-__all__ = ["ProcessingElement", "control_layout"]
+__all__ = ["ENABLE_MODULE", "EnableRegister", "ProcessingElement", "control_layout"]
+
+ENABLE_MODULE = "stce_enable"
+"""Name of the module that every enable register of a PE is an instance of."""
+
+
+def _enable_signature() -> wiring.Signature:
+    return wiring.Signature({"step": In(1), "en": Out(1)})
+
+
+class EnableRegister(wiring.Component):
+    """The enable of a part of a PE, a register.
+
+    A module of its own, so that synthesis does not merge the registers of several parts into one
+    with the loads of all.
+
+    Ports:
+        step: the array advances in the next cycle.
+        en: it advances in this one.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(_enable_signature())
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.sync += self.en.eq(self.step)
+        return m
 
 
 def control_layout() -> data.StructLayout:
@@ -54,7 +82,7 @@ class ProcessingElement(wiring.Component):
         array: the shape of the array that it is part of; rows and cols do not matter here.
 
     Ports:
-        step: the array advances in the next cycle. Every PE keeps the enable in a register of its
+        step: the array advances in the next cycle. Every PE keeps the enable in registers of its
             own: one for a whole array would drive thousands of loads across the part.
         stationary: 1 weight stationary, 0 output stationary; constant while work is in flight.
         group_in, group_out: `group` activations, packed, element 0 lowest.
@@ -92,8 +120,9 @@ class ProcessingElement(wiring.Component):
         fmt = self.fmt
         bits = fmt.operand_bits
         control = data.View(control_layout(), self.control_in)
-        en, stationary = Signal(), Signal()
-        m.d.sync += [en.eq(self.step), stationary.eq(self.stationary)]
+        stationary = Signal()
+        m.d.sync += stationary.eq(self.stationary)
+        en_select, en_sum, en_drain = (self._enable(m, part) for part in ("select", "sum", "drain"))
 
         # Data registers are not reset: flags say when what they hold is used.
         pair = Signal(bits + len(self.index_in), reset_less=True)
@@ -110,7 +139,7 @@ class ProcessingElement(wiring.Component):
         # select
         picked = Signal(bits, reset_less=True)
         factor = Signal(bits, reset_less=True)
-        with m.If(en):
+        with m.If(en_select):
             m.d.sync += [
                 group.eq(self.group_in),
                 self.control_out.eq(self.control_in),
@@ -124,24 +153,29 @@ class ProcessingElement(wiring.Component):
 
         # multiply, add
         array = self.array
-        pipe = multiplier_pipeline(m, en, fmt, array.multiplier_latency)
+        pipe = multiplier_pipeline(m, en_sum, fmt, array.multiplier_latency)
         product = Signal(product_bits(fmt))
         m.d.comb += product.eq(multiply(m, fmt, picked, factor, pipe))
         total = Signal(fmt.accumulator_bits)
-        back = self._shift(m, total, array.slot_steps - array.adder_latency, en, "ring")
+        back = self._shift(m, total, array.slot_steps - array.adder_latency, en_sum, "ring")
         addend = Signal(fmt.accumulator_bits)
         m.d.comb += addend.eq(Mux(stationary, self.link_in, Mux(control.first, 0, back)))
-        pipe = adder_pipeline(m, en, fmt, array.adder_latency)
+        pipe = adder_pipeline(m, en_sum, fmt, array.adder_latency)
         # `total` is the value in the adder's last register; results are taken in front of it
         m.d.comb += total.eq(add(m, fmt, addend, product, pipe))
 
         # drain
         entering = Mux(control.last, pipe.entering, self.link_in)
         drain = self._shift(
-            m, entering, array.interleave, en & (control.last | control.shift), "drain"
+            m, entering, array.interleave, en_drain & (control.last | control.shift), "drain"
         )
         m.d.comb += self.link_out.eq(Mux(stationary, total, drain))
         return m
+
+    def _enable(self, m: Module, part: str) -> Value:
+        ports = instance(m, ENABLE_MODULE, f"enable_{part}", _enable_signature())
+        m.d.comb += ports.step.eq(self.step)
+        return ports.en
 
     @staticmethod
     def _shift(m: Module, value: Value, steps: int, en: Value, name: str) -> Value:

@@ -41,7 +41,7 @@ from hwsim.rtl.edges import (
     feed_signature,
     sums_signature,
 )
-from hwsim.rtl.pe import ProcessingElement, control_layout
+from hwsim.rtl.pe import ENABLE_MODULE, EnableRegister, ProcessingElement, control_layout
 from hwsim.rtl.rowwise_parts import instance
 from hwsim.rtl.sequencer import Sequencer, flags_layout, job_layout
 from hwsim.rtl.stream import Delay
@@ -64,8 +64,13 @@ _SUMS_MODULE = "stce_sums"
 """The same of a column's partial sums."""
 
 
+def pe_parts(fmt: NumberFormat, array: ArrayShape) -> dict[str, Callable[[], wiring.Component]]:
+    """What makes a PE, by module name, the PE last."""
+    return {ENABLE_MODULE: EnableRegister, PE_MODULE: lambda: ProcessingElement(fmt, array)}
+
+
 def array_parts(fmt: NumberFormat, array: ArrayShape) -> dict[str, Callable[[], wiring.Component]]:
-    """What makes each module that a `SparseArray` instantiates, by name; the PE is the first."""
+    """What makes each module that a `SparseArray` instantiates, by name."""
     word = array.group * fmt.operand_bits
     pair = fmt.operand_bits + max(1, (array.group - 1).bit_length())
     wide = fmt.accumulator_bits
@@ -79,7 +84,7 @@ def array_parts(fmt: NumberFormat, array: ArrayShape) -> dict[str, Callable[[], 
         _exit_module(c): partial(ResultExit, wide, array.cols - 1 - c) for c in range(array.cols)
     }
     return {
-        PE_MODULE: lambda: ProcessingElement(fmt, array),
+        **pe_parts(fmt, array),
         _SUMS_MODULE: lambda: PartialSums(wide, array.psum_depth),
         **rows,
         **columns,

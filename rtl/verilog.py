@@ -6,7 +6,7 @@ plain assignments and always blocks that lint cleanly and synthesize the same ev
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
@@ -26,6 +26,7 @@ __all__ = [
     "component_verilog",
     "engine_parts",
     "generate_verilog",
+    "port_table",
     "ports",
     "top_name",
     "training_engine_parts",
@@ -96,7 +97,6 @@ def ports(config: Accelerator, *, training: bool = False) -> dict[str, dict[str,
     Raises:
         UserError: there is no RTL for this kind of accelerator.
     """
-    found: dict[str, dict[str, int | str]] = {}
     if training:
         members = engine_members(*_training_sizes(config))
     elif isinstance(config, SpgemmConfig):
@@ -106,6 +106,12 @@ def ports(config: Accelerator, *, training: bool = False) -> dict[str, dict[str,
     else:
         sat = _with_rtl(config)
         members = array_members(sat.number, sat.array)
+    return port_table(members)
+
+
+def port_table(members: Mapping[str, wiring.Member]) -> dict[str, dict[str, int | str]]:
+    """Ports by name: direction, width in bits, of the payload where it is a stream."""
+    found: dict[str, dict[str, int | str]] = {}
     for name, member in members.items():
         side = "output" if member.flow is wiring.Out else "input"
         if member.is_signature:
