@@ -14,9 +14,11 @@ from typing import Any
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
 from hwsim.config import load_config
+from hwsim.config_base import BusConfig
 from hwsim.rtl.axi import Slice
 from hwsim.rtl.blocks import block_parts
 from hwsim.rtl.delta_parts import EventQueue
+from hwsim.rtl.formal_axi import AXI_RULES, ReadHarness, WriteHarness
 from hwsim.rtl.formal_parts import (
     BufferedQueue,
     CutPipe,
@@ -69,8 +71,12 @@ _DELTA = (
 )
 _GRU = (*_DELTA, "engine=gru", "activation_fraction=2", "weight_fraction=2", "theta=1")
 _CONSTANT = ("config", "n", *SCALARS)
-_HOLD_ENGINES: dict = {}
-_HOLD_DEPTHS: dict = {}
+_HOLD_CYCLES = 8
+"""Of a whole engine, from reset. Not given; chosen: seconds, not minutes."""
+
+_DATA_CYCLES = 12
+"""From reset: a first word comes after 8. Not given; chosen: a minute."""
+
 _COVER_CYCLES = 30
 """A run that reaches the watched word's exit must be no longer."""
 
@@ -103,6 +109,7 @@ def all_checks() -> list[Check]:
         *_lanes(),
         *_selectors(),
         *_widths(),
+        *_axi(),
         *_blocks(),
     ]
 
@@ -333,21 +340,42 @@ def _low_bits(lanes: Any) -> Value:
     return Cat(lanes[lane].as_value()[: _BITS // 2] for lane in range(2))
 
 
+def _axi() -> Iterator[Check]:
+    """The AXI engines with two clients, blocks of two words and two bursts under way."""
+    bus = BusConfig(data_bits=32, address_bits=32, burst_beats=2, outstanding_reads=2)
+    for name, make in (("ReadEngine", ReadHarness), ("WriteEngine", WriteHarness)):
+        for rule in AXI_RULES:
+            engine = {"data": "bounded", "reached": "cover"}.get(rule, "pdr")
+            yield Check(
+                component=f"{name}, 2 clients",
+                rule=rule,
+                engine=engine,
+                depth=_DATA_CYCLES if rule == "data" else _COVER_CYCLES,
+                make=lambda make=make, rule=rule: {"harness": make(bus, 2, rule)},
+            )
+
+
 def _blocks() -> Iterator[Check]:
     """Every stream output of every block of the engines, whatever comes in."""
-    for family, overrides, blocks in (
-        ("sat", _SAT, ("stce", "sore", "rank", "wuve", "post")),
-        ("spgemm", _SPGEMM, ("dispatch", "lane", "bank", "engine")),
-        ("delta", _DELTA, ("scanner", "streamer", "lanes", "output", "engine")),
-        ("delta", _GRU, ("scanner", "streamer", "lanes", "gates", "engine")),
+    induction, pdr, bounded = ("induction", 1), ("pdr", _HOLD_CYCLES), ("bounded", _HOLD_CYCLES)
+    delta = {"scanner": induction, "streamer": pdr, "lanes": induction, "engine": bounded}
+    for name, overrides, blocks in (
+        (
+            "sat",
+            _SAT,
+            {block: induction for block in ("sore", "rank", "wuve", "post")} | {"stce": bounded},
+        ),
+        ("spgemm", _SPGEMM, {"dispatch": pdr, "lane": pdr, "bank": pdr, "engine": bounded}),
+        ("delta", _DELTA, {**delta, "output": induction}),
+        ("delta gru", _GRU, {**delta, "lanes": pdr, "gates": induction}),
     ):
-        for block in blocks:
+        for block, (engine, depth) in blocks.items():
             yield Check(
-                component=f"{family}{' gru' if overrides is _GRU else ''} {block}",
+                component=f"{name} {block}",
                 rule="hold",
-                engine=_HOLD_ENGINES.get((family, block), "induction"),
-                depth=_HOLD_DEPTHS.get((family, block), 2),
-                make=lambda f=family, o=overrides, b=block: _hold(f, o, b),
+                engine=engine,
+                depth=depth,
+                make=lambda f=name.split()[0], o=overrides, b=block: _hold(f, o, b),
             )
 
 
