@@ -363,7 +363,7 @@ def _blocks() -> Iterator[Check]:
         (
             "sat",
             _SAT,
-            {block: induction for block in ("sore", "rank", "wuve", "post")} | {"stce": bounded},
+            dict.fromkeys(("sore", "rank", "wuve", "post"), induction) | {"stce": bounded},
         ),
         ("spgemm", _SPGEMM, {"dispatch": pdr, "lane": pdr, "bank": pdr, "engine": bounded}),
         ("delta", _DELTA, {**delta, "output": induction}),
@@ -375,7 +375,7 @@ def _blocks() -> Iterator[Check]:
                 rule="hold",
                 engine=engine,
                 depth=depth,
-                make=lambda f=name.split()[0], o=overrides, b=block: _hold(f, o, b),
+                make=lambda n=name, o=overrides, b=block: _hold(n.split()[0], o, b),
             )
 
 
