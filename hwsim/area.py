@@ -121,7 +121,8 @@ def estimate(config: Accelerator, target: str = "xcup", *, training: bool = Fals
             of the training engine, as large as the configuration says.
 
     Raises:
-        UserError: no such target, a kind without RTL, `training` of one that has none.
+        UserError: no such target, a kind without RTL, `training` of one that has none, or a block
+            that the model was not fitted to.
     """
     if target not in RESOURCES:
         raise UserError(f"target must be one of {', '.join(RESOURCES)}, but got {target!r}")
@@ -134,7 +135,13 @@ def estimate(config: Accelerator, target: str = "xcup", *, training: bool = Fals
         copies = config.clusters * config.chain
     blocks = {}
     for unit in (core, *(_TRAINING if training else ())):
-        found = predict(model, config, unit, target)
+        try:
+            found = predict(model, config, unit, target)
+        except KeyError as missing:
+            raise UserError(
+                f"the area model has no points of {missing.args[0]} for {target}; "
+                "examples/synthesis_table.py makes them"
+            ) from None
         blocks[unit] = {resource: copies * count for resource, count in found.items()}
     total = {key: sum(block[key] for block in blocks.values()) for key in RESOURCES[target]}
     buffers = 0
