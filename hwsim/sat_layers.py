@@ -30,6 +30,8 @@ from hwsim.models.sat_jobs import (
     buffer_beats,
     fetches,
     gemm_record,
+    spread_of,
+    squeezed,
     stored_rows,
     unpack_results,
     z_beat_bits,
@@ -240,8 +242,8 @@ def _a_beats(config: SatConfig, layer: Layer) -> tuple[int, int]:
     if layer.mode == OS:
         words = ceil(steps / word_steps)
         return words, ceil(m / array.rows) * words
-    folds = ceil(steps / array.rows)
-    return folds * min(m, array.psum_depth), folds * m
+    folds, share = ceil(steps / array.rows), 1 << spread_of(array, steps, word_steps)
+    return ceil(folds * min(m, array.psum_depth) / share), ceil(folds * m / share)
 
 
 def _column_ranges(config: SatConfig, layer: Layer) -> list[slice]:
@@ -277,18 +279,30 @@ def _place(config: SatConfig, layer: Layer, space: _Space) -> Placed:
     fmt, array, bus = config.number, config.array, config.bus.data_bits
     a_bits, b_bits, z_bits = (bits(fmt, array) for bits in (a_beat_bits, b_beat_bits, z_beat_bits))
     m = len(layer.a)
-    word_steps = _slots(config, layer.b)[1]
+    steps, word_steps = _slots(config, layer.b)
+    spread = 0 if layer.mode == OS else spread_of(array, steps, word_steps)
     tile = array.tile_cols if layer.mode == OS else array.cols
     chunks = _row_chunks(config, layer)
 
     # A against one column tile is A once.
     a = gemm_streams(layer.a, _part(layer.b, slice(0, tile)), fmt, mode=layer.mode, array=array).a
-    a_parts: list[tuple[int, int, int, int]] = []  # base, stride, beats, segments of each chunk
+    a_parts: list[Operand] = []  # of each chunk
     at = 0
     for tiles, folds, length in chunks:
         beats = ceil(length / word_steps) if layer.mode == OS else folds * length
-        content, stride = stored_rows(a_rows(a[at : at + tiles * beats]), tiles, a_bits, bus)
-        a_parts.append((space.add(content), stride, beats, tiles))
+        held = squeezed(a[at : at + tiles * beats], tiles, spread)
+        content, stride = stored_rows(a_rows(held), tiles, a_bits, bus)
+        a_parts.append(
+            Operand(
+                base=space.add(content),
+                stride=stride,
+                beats=len(held) // tiles,
+                segments=tiles,
+                repeats=1,
+                spread=spread,
+                tail=(beats - 1) % (1 << spread) + 1,
+            )
+        )
         at += tiles * beats
 
     jobs: list[GemmJob] = []
@@ -303,9 +317,7 @@ def _place(config: SatConfig, layer: Layer, space: _Space) -> Placed:
         wide = columns.stop - columns.start
         column_tiles = ceil(wide / tile)
         numbers = []
-        for (tiles, folds, length), (base, stride, beats, segments) in zip(
-            chunks, a_parts, strict=True
-        ):
+        for (tiles, folds, length), operand in zip(chunks, a_parts, strict=True):
             z_beats = tiles * column_tiles * (array.tile_beats if layer.mode == OS else length)
             numbers.append(len(jobs))
             jobs.append(
@@ -315,13 +327,7 @@ def _place(config: SatConfig, layer: Layer, space: _Space) -> Placed:
                     folds=folds,
                     length=length,
                     word_steps=word_steps,
-                    a=Operand(
-                        base=base,
-                        stride=stride,
-                        beats=beats,
-                        segments=segments,
-                        repeats=column_tiles,
-                    ),
+                    a=replace(operand, repeats=column_tiles),
                     b=Operand(
                         base=b_base, stride=b_stride, beats=len(rows), segments=1, repeats=tiles
                     ),

@@ -12,6 +12,7 @@ and fetches it again where it does not.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ from hwsim.models.shell_map import MAGIC, RECORD_VERSION, ShellSpec, descriptor
 
 __all__ = [
     "GEMM_OPCODE",
+    "SPREAD_BITS",
+    "TAIL_BITS",
     "GemmJob",
     "Operand",
     "a_beat_bits",
@@ -34,6 +37,8 @@ __all__ = [
     "fetches",
     "gemm_record",
     "sat_spec",
+    "spread_of",
+    "squeezed",
     "stored_bytes",
     "stored_rows",
     "unpack_results",
@@ -42,6 +47,9 @@ __all__ = [
 
 GEMM_OPCODE = 1
 """Opcode of a product on the array."""
+
+SPREAD_BITS, TAIL_BITS = 3, 6
+"""Of an operand's `spread` and `tail`: a group serves 32 slots at most, so 32 rows share one."""
 
 _COUNTERS = {
     "sat.stce.job": 1,
@@ -68,6 +76,9 @@ class Operand:
         beats: of a run.
         segments: runs.
         repeats: times that each run is played before the next.
+        spread: log2 of the rows that share a group (A only): a stored beat is then 2**spread beats
+            of the array, the groups of the first lowest.
+        tail: beats of the array that a run's last stored beat holds, 1..2**spread.
     """
 
     base: int
@@ -75,11 +86,13 @@ class Operand:
     beats: int
     segments: int
     repeats: int
+    spread: int = 0
+    tail: int = 1
 
     @property
     def played(self) -> int:
         """Beats that reach the array."""
-        return self.beats * self.segments * self.repeats
+        return (((self.beats - 1) << self.spread) + self.tail) * self.segments * self.repeats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +146,7 @@ class GemmJob:
             for name, operand in (("a", self.a), ("b", self.b)):
                 for part in ("base", "stride", "beats", "segments", "repeats"):
                     values[f"{name}_{part}"] = getattr(operand, part)
+            values |= {"a_spread": self.a.spread, "a_tail": self.a.tail}
         return gemm_record(streams=self.a is None).pack(**values)
 
 
@@ -175,6 +189,12 @@ def gemm_record(*, streams: bool) -> Layout:
             LayoutField(name=f"{name}_repeats", bit=bit + 160, bits=32, rule="nonzero",
                         description="times that a run is played before the next"),
         ]  # fmt: skip
+    memory += [
+        LayoutField(name="a_spread", bit=448, bits=SPREAD_BITS,
+                    description="log2 of the rows that share a group of A"),
+        LayoutField(name="a_tail", bit=456, bits=TAIL_BITS, rule="nonzero",
+                    description="beats of the array in a run's last stored beat of A"),
+    ]  # fmt: skip
     return descriptor(
         "sat_gemm", 128, (*job, *memory), "A product whose operands and results are in memory."
     )
@@ -220,6 +240,39 @@ def fetches(operand: Operand, memory_bytes: int, beat_bits: int) -> int:
 def stored_bytes(beats: int, beat_bits: int, bus_bits: int) -> int:
     """Bytes that a write of a run of results strobes: whole slots."""
     return beats * slot_bytes(beat_bits, bus_bits)
+
+
+def spread_of(array: ArrayShape, steps: int, word_steps: int) -> int:
+    """log2 of how many neighbouring rows share a group of A when weight stationary.
+
+    Args:
+        array: the array's shape.
+        steps: k', slots of a column.
+        word_steps: slots that one group of activations serves.
+    """
+    common = gcd(array.rows, steps, word_steps)
+    return (common & -common).bit_length() - 1
+
+
+def squeezed(a: NDArray, segments: int, spread: int) -> NDArray:
+    """Beats of activations without the groups that rows share.
+
+    Args:
+        a: [segments * beats, rows, group], groups equal in every 2**spread neighbouring rows.
+        segments: runs.
+        spread: log2 of these rows.
+
+    Returns:
+        [segments * ceil(beats / 2**spread), rows, group], a run's last one filled up with zeros.
+    """
+    share = 1 << spread
+    _, rows, group = a.shape
+    runs = a[:, ::share].reshape(segments, -1, rows // share, group)
+    beats = runs.shape[1]
+    stored = -(-beats // share)
+    filled = np.zeros((segments, stored * share, rows // share, group), a.dtype)
+    filled[:, :beats] = runs
+    return filled.reshape(segments * stored, rows, group)
 
 
 def a_rows(a: NDArray) -> NDArray[np.uint8]:

@@ -62,6 +62,9 @@ _UNDER_WAY = 8
 """Descriptors whose results are not acknowledged, at most. Not given; chosen because a job's parts
 hold two each and its results are few beats late."""
 
+_OPERAND_PARTS = ("base", "stride", "beats", "segments", "repeats")
+"""Fields that both operands have in a descriptor."""
+
 CORE = "sat_top"
 """Module of the array, `hwsim.rtl.verilog.top_name`."""
 
@@ -113,6 +116,7 @@ class SatFeed(wiring.Component):
         self.bus = bus
         self.buffers = buffers
         self.spec = spec
+        self.rows = array.rows
         self.streams = bus.data == "stream"
         self.widths = (a_beat_bits(fmt, array), b_beat_bits(fmt, array))
         self.z_bits = z_beat_bits(fmt, array)
@@ -185,10 +189,16 @@ class SatFeed(wiring.Component):
         """A fetch unit with a queue in front; returns the queue's input."""
         layout = operand_layout(self.bus)
         queue = Queue(layout, _JOBS)
-        fetch = OperandFetch(self.bus, self.widths[i], self.buffers[i])
+        groups = self.rows if name == "a" else 1
+        fetch = OperandFetch(self.bus, self.widths[i], groups, self.buffers[i])
         m.submodules[f"operand_{name}"] = queue
         m.submodules[f"fetch_{name}"] = fetch
-        m.d.comb += [queue.i.payload[part].eq(record[f"{name}_{part}"]) for part in layout.members]
+        given: dict[str, Any] = {part: record[f"{name}_{part}"] for part in _OPERAND_PARTS}
+        if name == "a":
+            given |= {"spread": record.a_spread, "tail": record.a_tail}
+        else:
+            given |= {"spread": 0, "tail": 1}
+        m.d.comb += [queue.i.payload[part].eq(value) for part, value in given.items()]
         wiring.connect(m, queue.o, fetch.i)
         wiring.connect(m, fetch.command, wiring.flipped(getattr(self, f"read{i}")))
         wiring.connect(m, wiring.flipped(getattr(self, f"read_data{i}")), fetch.words)

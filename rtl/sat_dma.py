@@ -9,7 +9,7 @@ half of the memory never makes the next one wait.
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
 from amaranth.lib.memory import Memory
@@ -17,12 +17,19 @@ from amaranth.lib.wiring import In, Out
 
 from hwsim.config_base import BusConfig
 from hwsim.models.bus_words import beats_per_word, words_per_beat
-from hwsim.models.sat_jobs import buffer_beats
+from hwsim.models.sat_jobs import SPREAD_BITS, TAIL_BITS, buffer_beats
 from hwsim.rtl.axi import BYTES_BITS, command_layout
 from hwsim.rtl.rowwise_parts import Queue
 from hwsim.rtl.width import COUNT_BITS, WordsToBeats
 
-__all__ = ["OperandFetch", "ReplayBuffer", "operand_layout", "play_layout"]
+__all__ = [
+    "OperandFetch",
+    "ReplayBuffer",
+    "Spread",
+    "operand_layout",
+    "play_layout",
+    "played_layout",
+]
 
 _OUTPUT_WORDS = 4
 """Beats that the output of a replay buffer holds: a read takes two cycles to the port, so three
@@ -33,7 +40,8 @@ def operand_layout(bus: BusConfig) -> data.StructLayout:
     """Where an operand's beats are and how often they are played.
 
     Fields: `base`, address of the first run; `stride`, bytes from a run to the next; `beats` of a
-    run; `segments`, runs; `repeats` of each. All counts are at least 1.
+    run; `segments`, runs; `repeats` of each; `spread` and `tail` as in
+    `hwsim.models.sat_jobs.Operand`. All counts are at least 1.
     """
     return data.StructLayout(
         {
@@ -42,13 +50,22 @@ def operand_layout(bus: BusConfig) -> data.StructLayout:
             "beats": COUNT_BITS,
             "segments": COUNT_BITS,
             "repeats": COUNT_BITS,
+            "spread": SPREAD_BITS,
+            "tail": TAIL_BITS,
         }
     )
 
 
 def play_layout() -> data.StructLayout:
-    """A run of `beats` beats to be played `repeats` times, both at least 1."""
-    return data.StructLayout({"beats": COUNT_BITS, "repeats": COUNT_BITS})
+    """A run of `beats` beats to be played `repeats` times, both at least 1; `spread`, `tail`."""
+    return data.StructLayout(
+        {"beats": COUNT_BITS, "repeats": COUNT_BITS, "spread": SPREAD_BITS, "tail": TAIL_BITS}
+    )
+
+
+def played_layout(width: int) -> data.StructLayout:
+    """A stored beat as it is played: it holds `count` beats of the array, `spread` as its run."""
+    return data.StructLayout({"data": width, "spread": SPREAD_BITS, "count": TAIL_BITS})
 
 
 class ReplayBuffer(wiring.Component):
@@ -61,7 +78,7 @@ class ReplayBuffer(wiring.Component):
     Ports:
         play: runs in the order of their beats; `beats` <= depth where `repeats` > 1.
         i: the beats, each once.
-        o: the beats as played.
+        o: the beats as played, `played_layout(width)`.
 
     Throughput: a beat a cycle in and out, across the borders of runs. Latency: four cycles from `i`
     to `o`.
@@ -79,7 +96,7 @@ class ReplayBuffer(wiring.Component):
             {
                 "play": In(stream.Signature(play_layout())),
                 "i": In(stream.Signature(width)),
-                "o": Out(stream.Signature(width)),
+                "o": Out(stream.Signature(played_layout(width))),
             }
         )
 
@@ -87,7 +104,9 @@ class ReplayBuffer(wiring.Component):
         m = Module()
         m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
         write, read = memory.write_port(), memory.read_port()
-        m.submodules.output = output = SyncFIFO(width=self.width, depth=_OUTPUT_WORDS)
+        m.submodules.output = output = SyncFIFO(
+            width=played_layout(self.width).size, depth=_OUTPUT_WORDS
+        )
 
         stored = Signal(range(self.depth + 1))  # beats whose place is not free
         fresh = Signal(range(self.depth + 1))  # of these, never played
@@ -103,6 +122,7 @@ class ReplayBuffer(wiring.Component):
 
         active = Signal()
         beats = Signal(COUNT_BITS)  # of the run
+        spread, tail = Signal(SPREAD_BITS), Signal(TAIL_BITS)
         left = Signal(COUNT_BITS)  # beats of this pass that are not played, this one included
         passes = Signal(COUNT_BITS)  # passes that have not ended, this one included
         single = Signal()  # the run has one beat
@@ -141,6 +161,8 @@ class ReplayBuffer(wiring.Component):
             m.d.sync += [
                 active.eq(1),
                 beats.eq(self.play.payload.beats),
+                spread.eq(self.play.payload.spread),
+                tail.eq(self.play.payload.tail),
                 start.eq(Mux(active, ahead, here)),
                 left.eq(self.play.payload.beats),
                 single.eq(self.play.payload.beats == 1),
@@ -151,14 +173,67 @@ class ReplayBuffer(wiring.Component):
             ]
 
         arrived = Signal()
-        m.d.sync += arrived.eq(issue)
+        tag = Signal(SPREAD_BITS + TAIL_BITS)
+        m.d.sync += [
+            arrived.eq(issue),
+            tag.eq(Cat(spread, Mux(end, tail, Const(1) << spread))),
+        ]
         m.d.comb += [
             output.w_en.eq(arrived),
-            output.w_data.eq(read.data),
+            output.w_data.eq(Cat(read.data, tag)),
             self.o.payload.eq(output.r_data),
             self.o.valid.eq(output.r_rdy),
             output.r_en.eq(self.o.ready),
         ]
+        return m
+
+
+class Spread(wiring.Component):
+    """Turns a stored beat into the beats of the array that it holds.
+
+    With `spread` s a stored beat holds 2**s beats, each rows / 2**s groups, and row r of one takes
+    group r >> s of it.
+
+    Args:
+        rows: groups of a beat.
+        group_bits: width of a group.
+
+    Ports:
+        i: `played_layout(rows * group_bits)`; `spread` at most log2 of the power of two in `rows`.
+        o: beats of `rows` groups, one a cycle, in the cycle in which `i` is there.
+    """
+
+    def __init__(self, rows: int, group_bits: int) -> None:
+        self.rows = rows
+        self.group_bits = group_bits
+        width = rows * group_bits
+        super().__init__(
+            {
+                "i": In(stream.Signature(played_layout(width))),
+                "o": Out(stream.Signature(width)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        at = Signal(TAIL_BITS)  # beats that are gone of the present stored one
+        stored = self.i.payload.data
+        most = min((self.rows & -self.rows).bit_length() - 1, (1 << SPREAD_BITS) - 1)
+        with m.Switch(self.i.payload.spread):
+            for spread in range(most + 1):
+                with m.Case(spread):
+                    part = stored.word_select(at[:spread], (self.rows >> spread) * self.group_bits)
+                    m.d.comb += self.o.payload.eq(
+                        Cat(
+                            part.word_select(row >> spread, self.group_bits)
+                            for row in range(self.rows)
+                        )
+                    )
+        last = at + 1 == self.i.payload.count
+        moves = self.i.valid & self.o.ready
+        m.d.comb += [self.o.valid.eq(self.i.valid), self.i.ready.eq(self.o.ready & last)]
+        with m.If(moves):
+            m.d.sync += at.eq(Mux(last, 0, at + 1))
         return m
 
 
@@ -168,6 +243,7 @@ class OperandFetch(wiring.Component):
     Args:
         bus: the AXI master's.
         beat_bits: width of a beat.
+        groups: of a beat, what `spread` may divide.
         memory_bytes: of the on-chip memory; `hwsim.models.sat_jobs.buffer_beats` beats of it are
             used.
 
@@ -179,9 +255,10 @@ class OperandFetch(wiring.Component):
         o: beats.
     """
 
-    def __init__(self, bus: BusConfig, beat_bits: int, memory_bytes: int) -> None:
+    def __init__(self, bus: BusConfig, beat_bits: int, groups: int, memory_bytes: int) -> None:
         self.bus = bus
         self.beat_bits = beat_bits
+        self.groups = groups
         self.depth = buffer_beats(memory_bytes, beat_bits)
         super().__init__(
             {
@@ -200,6 +277,7 @@ class OperandFetch(wiring.Component):
         m.submodules.plays = plays = Queue(play_layout(), ahead)
         m.submodules.cut = cut = WordsToBeats(self.bus.data_bits, self.beat_bits)
         m.submodules.buffer = buffer = ReplayBuffer(self.beat_bits, self.depth)
+        m.submodules.spread = spread = Spread(self.groups, self.beat_bits // self.groups)
         m.d.comb += [
             buffer.i.payload.eq(cut.o.payload.data),
             buffer.i.valid.eq(cut.o.valid),
@@ -208,7 +286,8 @@ class OperandFetch(wiring.Component):
         wiring.connect(m, wiring.flipped(self.words), cut.i)
         wiring.connect(m, runs.o, cut.run)
         wiring.connect(m, plays.o, buffer.play)
-        wiring.connect(m, buffer.o, wiring.flipped(self.o))
+        wiring.connect(m, buffer.o, spread.i)
+        wiring.connect(m, spread.o, wiring.flipped(self.o))
         wiring.connect(m, commands.o, wiring.flipped(self.command))
 
         held = Signal(operand_layout(self.bus))
@@ -243,6 +322,8 @@ class OperandFetch(wiring.Component):
                     plays.i.valid.eq(issue),
                     plays.i.payload.beats.eq(held.beats),
                     plays.i.payload.repeats.eq(Mux(fits, held.repeats, 1)),
+                    plays.i.payload.spread.eq(held.spread),
+                    plays.i.payload.tail.eq(held.tail),
                 ]
                 with m.If(issue):
                     m.d.sync += plays_left.eq(plays_left - 1)

@@ -39,6 +39,7 @@ MACHINES = [
     machine(format="int8", interleave=1),
     machine(format="fp16", rows=3, cols=3, **{"bus.data_bits": 32}),
     machine(format="int8", interleave=2, group=8, **{"bus.data_bits": 128}),
+    machine(format="int8", rows=4, interleave=1, psum_depth=8),
 ]
 
 
@@ -52,14 +53,20 @@ def layers(draw, config: SatConfig) -> Layer:
     return Layer(name="l", a=a, b=weights, mode=draw(st.sampled_from([OS, WS])))
 
 
-def play(memory, base: int, operand: Operand, bits: int, bus: int):
-    """The bytes of an operand's beats as the hardware plays them."""
+def play(memory, base: int, operand: Operand, bits: int, bus: int, rows: int = 1):
+    """The bytes of an operand's beats as the hardware plays them, `rows` groups each."""
     runs = []
+    share = 1 << operand.spread
     for segment in range(operand.segments):
         at = operand.base - base + segment * operand.stride
         content = memory[at : at + run_bytes(operand.beats, bits, bus)]
-        runs += [unpack_rows(content, operand.beats, bits, bus)] * operand.repeats
-    return np.concatenate(runs)
+        stored = unpack_rows(content, operand.beats, bits, bus)
+        parts = stored.reshape(operand.beats * share, rows // share, -1)
+        beats = np.repeat(parts, share, axis=1).reshape(operand.beats * share, -1)
+        runs += [beats[: (operand.beats - 1) * share + operand.tail]] * operand.repeats
+    played = np.concatenate(runs)
+    assert len(played) == operand.played
+    return played
 
 
 @given(st.data())
@@ -84,7 +91,7 @@ def test_replayed_runs_are_the_streams_of_the_array(data):
             got_a, got_b = [], []
             here = [next(jobs) for _ in numbers]
             for job in here:
-                got_a.append(play(memory, base, job.a, a_beat_bits(fmt, array), bus))
+                got_a.append(play(memory, base, job.a, a_beat_bits(fmt, array), bus, array.rows))
                 got_b.append(play(memory, base, job.b, b_beat_bits(fmt, array), bus))
             assert (np.concatenate(got_a) == a_rows(whole.a)).all()
             want_b = b_rows(whole.b_values, whole.b_indices, fmt, array)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -20,12 +22,14 @@ from hwsim.models.sat_jobs import (
     fetches,
     gemm_record,
     sat_spec,
+    spread_of,
     stored_rows,
     unpack_results,
     z_beat_bits,
 )
 from hwsim.models.shell_map import MAGIC, shell_map
 
+B = ("base", "stride", "beats", "segments", "repeats")
 COUNT = st.integers(1, 2**32 - 1)
 ADDRESS = st.integers(0, 2**64 - 1)
 OPERANDS = st.builds(
@@ -36,10 +40,13 @@ OPERANDS = st.builds(
     segments=COUNT,
     repeats=COUNT,
 )
+OPERANDS_OF_A = OPERANDS.flatmap(
+    lambda o: st.builds(replace, st.just(o), spread=st.integers(0, 5), tail=st.integers(1, 32))
+)
 
 
 @given(
-    a=OPERANDS,
+    a=OPERANDS_OF_A,
     b=OPERANDS,
     job=st.fixed_dictionaries(
         {
@@ -62,7 +69,8 @@ def test_a_descriptor_holds_all_it_is_given(a, b, job):
     assert (fields["magic"], fields["opcode"]) == (MAGIC, GEMM_OPCODE)
     assert {name: fields[name] for name in job} == job
     for name, operand in (("a", a), ("b", b)):
-        assert {part: fields[f"{name}_{part}"] for part in vars(operand)} == vars(operand)
+        parts = {part: value for part, value in vars(operand).items() if name == "a" or part in B}
+        assert {part: fields[f"{name}_{part}"] for part in parts} == parts
 
 
 @given(job=st.fixed_dictionaries({"tiles": st.integers(2**24, 2**30)}))
@@ -132,6 +140,16 @@ def test_a_run_that_does_not_fit_is_fetched_for_every_play():
     assert fetches(operand, 64, 16) == 1  # 32 beats
     assert fetches(operand, 63, 16) == 5  # 16 beats
     assert operand.played == 170
+    assert replace(operand, spread=2, tail=3).played == (16 * 4 + 3) * 10
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "word_steps", "spread"),
+    [(4, 64, 4, 2), (4, 9, 4, 0), (8, 32, 2, 1), (6, 24, 8, 1), (3, 24, 8, 0), (1, 8, 8, 0)],
+)
+def test_rows_that_share_a_group(rows, steps, word_steps, spread):
+    """All of them are real slots or all are padding, and one group serves them in every fold."""
+    assert spread_of(ArrayShape(rows=rows, cols=1), steps, word_steps) == spread
 
 
 def test_registers_of_the_top_have_its_counters():

@@ -288,7 +288,7 @@ def replay(depth, plays, words, expected, chances, seed):
                         ctx.set(port.payload, queue[0])
             ctx.set(dut.o.ready, int(rng.random() >= chances[2]))
             _, _, valid, word, *moved = await ctx.tick().sample(
-                dut.o.valid & dut.o.ready, dut.o.payload, *(p.valid & p.ready for p in offers)
+                dut.o.valid & dut.o.ready, dut.o.payload.data, *(p.valid & p.ready for p in offers)
             )
             if valid:
                 got.append(word)
