@@ -11,9 +11,10 @@ __all__ = ["BOUNDARY_BYTES", "READ_LOOP", "block_bytes", "bursts", "read_period"
 BOUNDARY_BYTES = 4096
 """No AXI burst crosses a multiple of this (AXI4, A3.4.1)."""
 
-READ_LOOP = 6
+READ_LOOP = 8
 """Cycles that a read burst's room is taken beyond the memory's latency and the burst's own words:
-address register 1, the memory's answer 1, answer register 1, queue 2, credit and offer 1."""
+the arbiter's register and the address register 2, the memory's answer 1, answer register 1, queue
+2, credit and offer 2."""
 
 
 def block_bytes(data_bits: int, burst_beats: int) -> int:
@@ -48,7 +49,8 @@ def read_period(
 
     k bursts of b words are under way, as many as may be and as the queue holds. A burst's room is
     free for another when its last word has left the queue: `latency` + b + `READ_LOOP` cycles after
-    it was granted. So k bursts take max(k b, latency + b + READ_LOOP) cycles.
+    it was granted. So k bursts take max(k b, latency + b + READ_LOOP) cycles; and as a client asks
+    for a burst every second cycle at most, no less than 2 k.
 
     Args:
         latency: cycles from the one in which an address is taken to the one before its first word.
@@ -58,7 +60,7 @@ def read_period(
     """
     held = outstanding if queue_words is None else min(outstanding, queue_words // burst_words)
     words = held * burst_words
-    return max(words, latency + burst_words + READ_LOOP), words
+    return max(words, 2 * held, latency + burst_words + READ_LOOP), words
 
 
 def read_rate(

@@ -42,6 +42,7 @@ __all__ = [
     "pass_ports",
     "pick",
     "queue_sizes",
+    "under_way",
     "word_layout",
 ]
 
@@ -278,6 +279,24 @@ def pick(grant: Value, choices: Sequence[Any]) -> Any:
         word = word | Mux(bit, given, Const(0, len(given)))
     first = choices[0]
     return data.View(first.shape(), word) if isinstance(first, data.View) else word
+
+
+def under_way(m: Module, limit: int, more: Value, less: Value) -> Signal:
+    """Whether fewer than `limit` bursts are under way, from a register.
+
+    Args:
+        m: the module under construction.
+        limit: how many may be.
+        more: one begins in this cycle; only while the result is true.
+        less: one ends in this cycle.
+    """
+    count = Signal(range(limit + 1), name="under_way")
+    room = Signal(init=1, name="under_way_room")
+    m.d.sync += [
+        count.eq(count + more - less),
+        room.eq(less | Mux(more, count < limit - 1, count < limit)),
+    ]
+    return room
 
 
 def queue_sizes(bus: BusConfig, clients: int, given: int | Sequence[int]) -> tuple[int, ...]:

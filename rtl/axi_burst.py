@@ -26,7 +26,11 @@ def burst_layout(bus: BusConfig) -> data.StructLayout:
 
 
 class BurstSplitter(wiring.Component):
-    """Commands in, bursts out; a burst a cycle, two cycles from a command to its first burst.
+    """Commands in, bursts out; three cycles from a command to its first burst.
+
+    A burst is offered every second cycle at most, and a command is taken every second cycle: then
+    no path leads from an arbiter's grant through the next burst's length to the credits. A client
+    whose bursts are single words gets a word every second cycle.
 
     Args:
         bus: the bus.
@@ -67,30 +71,19 @@ class BurstSplitter(wiring.Component):
         address, length = self.command.payload.address, self.command.payload.bytes
         end = Signal(BYTES_BITS + 1)  # of the last byte, from the first block's start
         m.d.comb += end.eq(address[in_word : in_word + in_block] * (1 << in_word) + length - 1)
+        place_bits = max(in_block, 1)
         command = data.StructLayout(
             {
                 "block": block_bits,
-                "place": max(in_block, 1),  # of the first word in its block
+                "place": place_bits,  # of the first word in its block
                 "more": BYTES_BITS + 1 - in_word - in_block,  # blocks behind the first
-                "end": max(in_block, 1),  # of the last word in its block
+                "end": place_bits,  # of the last word in its block
                 "tail": in_word,
             }
         )
         waiting, waits = Signal(command), Signal()
-        now, valid = Signal(command), Signal()
-        final = Signal()  # `now` has no further block
-        take = Signal()  # the next burst is offered
-        m.d.comb += self.command.ready.eq(~waits | ~valid | (take & final))
-        with m.If(~valid | (take & final)):
-            m.d.sync += [now.eq(waiting), valid.eq(waits), final.eq(waiting.more == 0)]
-        with m.Elif(take):
-            m.d.sync += [
-                now.block.eq(now.block + 1),
-                now.place.eq(0),
-                now.more.eq(now.more - 1),
-                final.eq(now.more == 1),
-            ]
-        with m.If(self.command.ready):
+        m.d.comb += self.command.ready.eq(~waits)
+        with m.If(~waits):
             m.d.sync += [
                 waits.eq(self.command.valid & (length != 0)),
                 waiting.block.eq(address[in_word + in_block :]),
@@ -100,29 +93,60 @@ class BurstSplitter(wiring.Component):
                 waiting.tail.eq(end[:in_word]),
             ]
 
-        # Second stage: a burst is offered when its words fit.
+        # Second stage: the next burst, its length known from registers.
+        now, valid = Signal(command), Signal()
+        final = Signal()  # `now` has no further block
+        above = Signal(place_bits)  # beats - 1
+        take = Signal()  # the next burst is offered
+        with m.If(~valid | (take & final)):
+            last = Mux(waiting.more == 0, waiting.end, words - 1)
+            m.d.sync += [
+                now.eq(waiting),
+                valid.eq(waits),
+                final.eq(waiting.more == 0),
+                above.eq(last - waiting.place),
+            ]
+            with m.If(waits):
+                m.d.sync += waits.eq(0)
+        with m.Elif(take):
+            m.d.sync += [
+                now.block.eq(now.block + 1),
+                now.place.eq(0),
+                now.more.eq(now.more - 1),
+                final.eq(now.more == 1),
+                above.eq(Mux(now.more == 1, now.end, words - 1)),
+            ]
+
+        # A burst is offered when its words fit. The sums stand side by side, so that one carry
+        # chain is between registers; what is given counts a cycle later.
         left = Signal(range(self.room + 1), init=self.start)
-        last_word = Signal(range(max(words, 2)))
-        beats = Signal(range(words + 1))
+        given = Signal()
         m.d.comb += [
-            last_word.eq(Mux(final, now.end, words - 1)),
-            beats.eq(last_word - now.place + 1),
-            take.eq(valid & (left >= beats) & (~self.burst.valid | self.burst.ready)),
+            take.eq(valid & ~self.burst.valid & (left > above)),
             self.held.eq(waits | valid | self.burst.valid),
         ]
-        m.d.sync += left.eq(left - Mux(take, beats, 0) + self.give)
+        m.d.sync += [
+            given.eq(self.give),
+            left.eq(Mux(take, left + given - above - 1, left + given)),
+        ]
         with m.If(self.burst.ready):
             m.d.sync += self.burst.valid.eq(0)
         with m.If(take):
             m.d.sync += [
                 self.burst.valid.eq(1),
                 self.burst.payload.address.eq(
-                    Cat(Const(0, in_word), now.place[:in_block], now.block)[: self.bus.address_bits]
+                    Cat(Const(0, in_word), now.place[:in_block], now.block)
                 ),
-                self.burst.payload.length.eq(last_word - now.place),
+                self.burst.payload.length.eq(above),
                 self.burst.payload.last.eq(final),
                 self.burst.payload.tail.eq(Mux(final, now.tail, (1 << in_word) - 1)),
             ]
         with m.If(self.stop):
-            m.d.sync += [waits.eq(0), valid.eq(0), self.burst.valid.eq(0), left.eq(left.init)]
+            m.d.sync += [
+                waits.eq(0),
+                valid.eq(0),
+                self.burst.valid.eq(0),
+                given.eq(0),
+                left.eq(left.init),
+            ]
         return m

@@ -5,9 +5,10 @@ it, so `rready` is always high and no client can block another. All bursts carry
 come in the order in which their bursts were asked for.
 
 Sustained rate: a word a cycle while bursts x words under way cover the round trip, in general
-min(1, k b / (L + b)) for k bursts of b words at once, where L is the number of cycles from the
-cycle in which a burst is asked for until its first word has come, and k is limited by
-`outstanding_reads` over all clients and by the client's queue (queue words // b).
+min(1, k b / (L + b + 8)) for k bursts of b words at once, where L is the memory's latency and k is
+limited by `outstanding_reads` over all clients and by the client's queue (queue words // b);
+`hwsim.models.axi_law` states it exactly. A client whose bursts are single words gets a word every
+second cycle at most.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from hwsim.rtl.axi import (
     drive_address,
     pick,
     queue_sizes,
+    under_way,
     word_layout,
 )
 from hwsim.rtl.axi_burst import BurstSplitter
@@ -100,31 +102,37 @@ class ReadEngine(wiring.Component):
             width=order_layout.size, depth=max(2, self.bus.outstanding_reads)
         )
 
-        # Asking: the next client's burst to the address channel and to the order of words.
-        m.submodules.ask = ask = Slice(
-            data.StructLayout({"address": self.bus.address_bits, "length": 8})
-        )
+        # Asking: the next client's burst to a register, then to the address channel and to the
+        # order of words.
+        ask_layout = data.StructLayout({"address": self.bus.address_bits, "length": 8})
+        m.submodules.ask = ask = Slice(ask_layout)
         m.submodules.arbiter = arbiter = RoundRobin(self.clients)
         burst = pick(arbiter.grant, [one.burst.payload for one in splitters])
-        asked = Signal(order_layout)
+        chosen, asked = Signal(), Signal(order_layout)
+        length = Signal(8)
+        answered = Signal()  # the last word of a burst has come
+        room = under_way(m, self.bus.outstanding_reads, self.read_burst, answered)
         m.d.comb += [
             arbiter.requests.eq(Cat(one.burst.valid for one in splitters)),
-            arbiter.enable.eq(
-                ask.i.ready & (order.level < self.bus.outstanding_reads) & ~self.stop
-            ),
+            arbiter.enable.eq((~chosen | ask.i.ready) & room & ~self.stop),
             *(one.burst.ready.eq(arbiter.grant[i]) for i, one in enumerate(splitters)),
             self.read_burst.eq(arbiter.grant.any()),
-            ask.i.valid.eq(self.read_burst),
-            ask.i.payload.address.eq(burst.address),
-            ask.i.payload.length.eq(burst.length),
-            order.w_en.eq(self.read_burst),
+            ask.i.valid.eq(chosen),
+            ask.i.payload.address.eq(asked.address),
+            ask.i.payload.length.eq(length),
+            order.w_en.eq(chosen & ask.i.ready),
             order.w_data.eq(asked),
-            asked.client.eq(pick(arbiter.grant, list(range(self.clients)))),
-            asked.last.eq(burst.last),
-            asked.address.eq(burst.address),
             *drive_address(self.bus, self, "m_axi_ar", ask.o),
             self.m_axi_rready.eq(1),
         ]
+        with m.If(~chosen | ask.i.ready):
+            m.d.sync += [
+                chosen.eq(self.read_burst),
+                asked.client.eq(pick(arbiter.grant, list(range(self.clients)))),
+                asked.last.eq(burst.last),
+                asked.address.eq(burst.address),
+                length.eq(burst.length),
+            ]
 
         # Answers: registered, then to the queue of the client that is next in order.
         came = Signal()
@@ -138,9 +146,12 @@ class ReadEngine(wiring.Component):
         ]
         m.d.comb += [
             head.eq(order.r_data),
-            order.r_en.eq(came & word.last),
+            answered.eq(came & word.last),
+            order.r_en.eq(answered),
             self.read_bytes.eq(Mux(came, self.bus.data_bits // 8, 0)),
-            self.idle.eq(~order.r_rdy & ~came & ~Cat(one.held for one in splitters).any()),
+            self.idle.eq(
+                ~order.r_rdy & ~chosen & ~came & ~Cat(one.held for one in splitters).any()
+            ),
         ]
         for i, queue in enumerate(queues):
             m.d.comb += [

@@ -24,6 +24,7 @@ from hwsim.rtl.axi import (
     drive_address,
     pick,
     queue_sizes,
+    under_way,
 )
 from hwsim.rtl.axi_burst import BurstSplitter
 from hwsim.rtl.rowwise_parts import RoundRobin
@@ -103,39 +104,43 @@ class WriteEngine(wiring.Component):
         m.submodules.words = words = SyncFIFO(width=words_layout.size, depth=depth)
         m.submodules.answers = answers = SyncFIFO(width=answer_layout.size, depth=depth)
 
-        # A burst whose words are there: its address, its words' order, its answer's order.
-        m.submodules.ask = ask = Slice(
-            data.StructLayout({"address": self.bus.address_bits, "length": 8})
-        )
+        # A burst whose words are there: to a register, then its address, its words' order, its
+        # answer's order.
+        ask_layout = data.StructLayout({"address": self.bus.address_bits, "length": 8})
+        m.submodules.ask = ask = Slice(ask_layout)
         m.submodules.arbiter = arbiter = RoundRobin(self.clients)
         burst = pick(arbiter.grant, [one.burst.payload for one in splitters])
-        next_words, next_answer = Signal(words_layout), Signal(answer_layout)
-        go = self.write_burst
+        chosen, next_words, next_answer = Signal(), Signal(words_layout), Signal(answer_layout)
+        answered = Signal()
+        room = under_way(m, self.bus.outstanding_reads, self.write_burst, answered)
         m.d.comb += [
             arbiter.requests.eq(Cat(one.burst.valid for one in splitters)),
             # answers outlive words, so there is room for the words as well
-            arbiter.enable.eq(
-                ask.i.ready & (answers.level < self.bus.outstanding_reads) & ~self.stop
-            ),
+            arbiter.enable.eq((~chosen | ask.i.ready) & room & ~self.stop),
             *(one.burst.ready.eq(arbiter.grant[i]) for i, one in enumerate(splitters)),
-            go.eq(arbiter.grant.any()),
-            ask.i.valid.eq(go),
-            ask.i.payload.address.eq(burst.address),
-            ask.i.payload.length.eq(burst.length),
-            words.w_en.eq(go),
+            self.write_burst.eq(arbiter.grant.any()),
+            ask.i.valid.eq(chosen),
+            ask.i.payload.address.eq(next_answer.address),
+            ask.i.payload.length.eq(next_words.length),
+            words.w_en.eq(chosen & ask.i.ready),
             words.w_data.eq(next_words),
-            next_words.client.eq(arbiter.grant),
-            next_words.length.eq(burst.length),
-            next_words.tail.eq(burst.tail),
-            answers.w_en.eq(go),
+            answers.w_en.eq(chosen & ask.i.ready),
             answers.w_data.eq(next_answer),
-            next_answer.client.eq(pick(arbiter.grant, list(range(self.clients)))),
-            next_answer.last.eq(burst.last),
-            next_answer.address.eq(burst.address),
+            answered.eq(answers.r_en),
             *drive_address(self.bus, self, "m_axi_aw", ask.o),
         ]
-        self._words(m, queues, words, words_layout, sending)
-        self._answers(m, answers, answer_layout, splitters)
+        with m.If(~chosen | ask.i.ready):
+            m.d.sync += [
+                chosen.eq(self.write_burst),
+                next_words.client.eq(arbiter.grant),
+                next_words.length.eq(burst.length),
+                next_words.tail.eq(burst.tail),
+                next_answer.client.eq(pick(arbiter.grant, list(range(self.clients)))),
+                next_answer.last.eq(burst.last),
+                next_answer.address.eq(burst.address),
+            ]
+        self._words(m, queues, words, words_layout, chosen, sending)
+        self._answers(m, answers, answer_layout, splitters, chosen)
         return m
 
     def _clients(self, m: Module, sending: Signal) -> tuple[list[Any], list[Any]]:
@@ -161,7 +166,13 @@ class WriteEngine(wiring.Component):
         return splitters, queues
 
     def _words(
-        self, m: Module, queues: list[Any], words: SyncFIFO, layout: Any, sending: Signal
+        self,
+        m: Module,
+        queues: list[Any],
+        words: SyncFIFO,
+        layout: Any,
+        chosen: Signal,
+        sending: Signal,
     ) -> None:
         """Words of burst after burst, one a cycle."""
         size = self.bus.data_bits // 8
@@ -173,7 +184,7 @@ class WriteEngine(wiring.Component):
         leaves = Signal()
         m.d.comb += [
             following.eq(words.r_data),
-            sending.eq(words.r_rdy | valid),
+            sending.eq(chosen | words.r_rdy | valid),
             send.i.valid.eq(valid & (Cat(one.r_rdy for one in queues) & now.client).any()),
             leaves.eq(send.i.valid & send.i.ready),
             send.i.payload.data.eq(pick(now.client, [one.r_data for one in queues])),
@@ -200,14 +211,18 @@ class WriteEngine(wiring.Component):
         with m.Elif(leaves):
             m.d.sync += [left.eq(left - 1), final.eq(left == 1)]
 
-    def _answers(self, m: Module, answers: SyncFIFO, layout: Any, splitters: list[Any]) -> None:
+    def _answers(
+        self, m: Module, answers: SyncFIFO, layout: Any, splitters: list[Any], chosen: Signal
+    ) -> None:
         came, response, head = Signal(), Signal(2), Signal(layout)
         m.d.sync += [came.eq(self.m_axi_bvalid), response.eq(self.m_axi_bresp)]
         m.d.comb += [
             self.m_axi_bready.eq(1),
             head.eq(answers.r_data),
             answers.r_en.eq(came),
-            self.idle.eq(~answers.r_rdy & ~came & ~Cat(one.held for one in splitters).any()),
+            self.idle.eq(
+                ~answers.r_rdy & ~chosen & ~came & ~Cat(one.held for one in splitters).any()
+            ),
         ]
         for i in range(self.clients):
             mine = came & head.last & (head.client == i)
