@@ -26,6 +26,7 @@ from hwsim.rtl.formal_parts import (
     LaneHolds,
     LockstepPipe,
     MergeHarness,
+    SequencerHarness,
     SorterStub,
     WidthLoop,
 )
@@ -106,6 +107,7 @@ def all_checks() -> list[Check]:
         *_queues(),
         *_arbiters(),
         *_pipelines(),
+        *_sequencer(),
         *_lanes(),
         *_selectors(),
         *_widths(),
@@ -224,6 +226,18 @@ def _pipelines() -> Iterator[Check]:
         leave=2,
         enter=0,
     )
+
+
+def _sequencer() -> Iterator[Check]:
+    config = load_config("sat", list(_SAT))
+    for rule in ("steps", "one job"):
+        yield Check(
+            component="Sequencer",
+            rule=rule,
+            engine="pdr" if rule == "one job" else "induction",
+            depth=1,
+            make=lambda r=rule: {"harness": SequencerHarness(config.array, r)},
+        )
 
 
 def _lanes() -> Iterator[Check]:

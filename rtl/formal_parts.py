@@ -16,8 +16,10 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
 
+from hwsim.models.array import ArrayShape
 from hwsim.rtl.pipeline import Pipeline
 from hwsim.rtl.rowwise_parts import merge
+from hwsim.rtl.sequencer import Sequencer, job_layout
 from hwsim.rtl.sore import TopNLane
 from hwsim.rtl.stream import Delay, lockstep
 from hwsim.rtl.width import BeatsToWords, WordsToBeats, beat_layout
@@ -29,6 +31,7 @@ __all__ = [
     "LaneHolds",
     "LockstepPipe",
     "MergeHarness",
+    "SequencerHarness",
     "SorterStub",
     "WidthLoop",
 ]
@@ -209,6 +212,48 @@ class LaneHolds(wiring.Component):
                 before = Signal(len(now), name=f"{name}_before")
                 m.d.sync += before.eq(now)
                 m.d.comb += Assert(~stood | (now == before))
+        return m
+
+
+class SequencerHarness(wiring.Component):
+    """The array's sequencer, whatever descriptors and stalls come.
+
+    steps     the flags stay over a cycle that is no step
+    one job   a descriptor is taken only when none is held, and then it is held; one of the other
+              mode than the last only when the array has drained
+    """
+
+    def __init__(self, array: ArrayShape, rule: str) -> None:
+        if rule not in ("steps", "one job"):
+            raise ValueError(f"a rule must be 'steps' or 'one job', but got {rule!r}")
+        self.array = array
+        self.rule = rule
+        super().__init__({"descriptor": In(job_layout()), "offered": In(1), "en": In(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.dut = dut = Sequencer(self.array)
+        job = dut.job
+        m.d.comb += [
+            job.payload.eq(self.descriptor),
+            job.valid.eq(self.offered),
+            dut.en.eq(self.en),
+        ]
+        if self.rule == "steps":
+            stood, before = Signal(), Signal(len(dut.flags.as_value()))
+            m.d.sync += [stood.eq(~self.en), before.eq(dut.flags.as_value())]
+            m.d.comb += Assert(~stood | (dut.flags.as_value() == before))
+            return m
+        taken, took, mode = Signal(), Signal(), Signal(1)
+        m.d.comb += [
+            taken.eq(job.valid & job.ready),
+            Assert(~(job.ready & dut.held)),
+            Assert(~took | dut.held),
+            Assert(~taken | dut.idle | (job.payload.mode.as_value() == mode)),
+        ]
+        m.d.sync += took.eq(taken)
+        with m.If(taken):
+            m.d.sync += mode.eq(job.payload.mode.as_value())
         return m
 
 

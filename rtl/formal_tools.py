@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amaranth.back import rtlil
-from amaranth.hdl import Elaboratable
 from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
 
 from hwsim.errors import UserError
 from hwsim.rtl.yosys import package_folder, run_process, run_python, run_yosys, search_path
@@ -109,7 +109,7 @@ class Verdict:
 
 
 def compile_circuit(
-    parts: Mapping[str, wiring.Component | Elaboratable],
+    parts: Mapping[str, wiring.Component],
     folder: Path,
     *,
     aig: bool,
@@ -125,10 +125,14 @@ def compile_circuit(
         timeout_s: for Yosys.
 
     Raises:
+        ValueError: `aig`, and the circuit has an output.
         UserError: a package is missing.
         RuntimeError: Yosys refused the circuit or took too long.
     """
     top = list(parts)[-1]
+    if aig and any(member.flow is Out for _, member, _ in parts[top].signature.flatten(parts[top])):
+        # ABC would take it for an assertion
+        raise ValueError(f"the circuit for pdr must have no output, but {top} has one")
     text = [rtlil.convert(part, name=_TOP if n == top else n) for n, part in parts.items()]
     (folder / "circuit.il").write_text("\n".join(text), encoding="utf-8")
     started = time.perf_counter()
@@ -209,7 +213,7 @@ def _pdr(circuit: Circuit, timeout_s: float) -> tuple[bool | None, str]:
     binary = package_folder("pyosys", "pyosys") / "yosys-abc"
     script = f"read_aiger circuit.aig; fold; strash; pdr -T {int(timeout_s)}"
     status, said = run_process([str(binary), "-q", script], circuit.folder, timeout_s + 10)
-    if status is None or "Undecided" in said or "undecided" in said:
+    if status is None or "undecided" in said.lower():
         return None, f"stopped after {timeout_s:g} s"
     if "Property proved" in said:
         return True, ""
