@@ -77,8 +77,8 @@ class ArrayShape:
     @property
     def fold_steps(self) -> int:
         """Least steps between weight-stationary folds: a partial sum passes an adder a row, is
-        stored, and is read again."""
-        return self.adder_latency * self.rows + 2
+        stored, and is read again through the block RAM's output register."""
+        return self.adder_latency * self.rows + 3
 
     @property
     def load_delay(self) -> int:

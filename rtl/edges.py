@@ -137,7 +137,8 @@ class PartialSums(wiring.Component):
 
     Ports:
         step: the array advances in the next cycle.
-        read_in, use_in: which sum enters the column in the next step; without `use_in`, zero.
+        read_in, use_in: which sum enters the column two steps later; without `use_in`, zero. Block
+            RAM answers late in a cycle, so a register stands between it and the adder.
         write_in, keep_in: where `sum`, which leaves the column in this step, goes.
         read_out, use_out, write_out, keep_out: the same for the next column.
         sum, top: what leaves the column below; what enters it above.
@@ -157,13 +158,15 @@ class PartialSums(wiring.Component):
         m.d.comb += [
             read.addr.eq(self.read_in),
             read.en.eq(en),
-            self.top.eq(Mux(self.use_out, read.data, 0)),
             write.addr.eq(self.write_in),
             write.data.eq(self.sum),
             write.en.eq(self.keep_in & en),
         ]
+        top = Signal(self.width, reset_less=True)
+        m.d.comb += self.top.eq(top)
         with m.If(en):
             m.d.sync += [
+                top.eq(Mux(self.use_out, read.data, 0)),
                 self.read_out.eq(self.read_in),
                 self.use_out.eq(self.use_in),
                 self.write_out.eq(self.write_in),

@@ -270,8 +270,8 @@ class SparseArray(wiring.Component):
         address = now.act_index[: max(1, (self.array.psum_depth - 1).bit_length())]
         steps = self._column_steps - 1
         steered: tuple[Value, ...] = (
-            delay(address, adder - 2, "psum_read"),
-            delay(now.accumulate, adder - 2, "psum_use"),
+            delay(address, adder - 3, "psum_read"),
+            delay(now.accumulate, adder - 3, "psum_use"),
             delay(address, steps, "psum_write"),
             delay(now.act & ~now.final, steps, "psum_keep"),
         )
