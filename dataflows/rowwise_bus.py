@@ -1,31 +1,49 @@
 """One read channel that all ports of the row-wise engine share, as an AXI4 master has it.
 
-The law, for a request of any port in cycle t:
+Ports are clients: row pointers of A, non-zeros of A, row pointers of B, then the lanes. The law:
 
-    bursts   its bus words, cut at multiples of a block; one burst a cycle is asked for, over all
-             ports in the order of their requests, none before t + `ahead`
-    credits  a burst is asked for when fewer than `outstanding` are under way
-    words    a burst's first word is `latency` + 1 cycles behind its address, a word follows another
-             of the same or an earlier burst by a cycle: the channel answers in order
-    port     a word can pass at the port `behind` cycles after it came; a request of several bursts
-             that are held up is answered as if all of it were as late as the last
-
-What the law leaves out: ports take turns burst by burst, and a burst waits until its port's queue
-has room.
+    requests  a port's requests wait in order, cut into bursts at multiples of a block; the first
+              burst may be granted `ahead` cycles after the request
+    grant     one burst a cycle, ports in turn; only when fewer than `outstanding` bursts are under
+              way, and when the port's queue has room for all of it
+    words     first one `latency` + 2 cycles after the grant, then one a cycle, but never before the
+              last one of the burst granted before: the channel answers in order
+    port      a word is at the port `behind` cycles after it was on the bus; of a burst that is
+              `done` cycles behind its last word another may be granted
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ["BusMemory", "answer_from", "bus_state", "word_of"]
+__all__ = [
+    "A_POINTERS",
+    "B_POINTERS",
+    "A",
+    "B",
+    "BusMemory",
+    "BusState",
+    "answered",
+    "ask",
+    "bus_state",
+    "step_bus",
+    "word_is_there",
+]
 
-_ON, _WORD, _BLOCK, _OUTSTANDING, _AHEAD, _LATENCY, _BEHIND = range(7)
-_ASKED, _FREE, _BURSTS, _WORDS, _RING = range(7, 12)
+A_POINTERS, A, B_POINTERS, B = range(4)
+"""Clients; lane i is B + i."""
+
+_ON, _WORD, _BLOCK, _OUTSTANDING, _LATENCY, _AHEAD, _BEHIND, _DONE = range(8)
+_TURN, _FREE, _BURSTS = 8, 9, 10
+_SIZES = 11
+
+_ROOM, _WAITING, _WAITING_HEAD, _BASE, _NEXT, _ASKED, _CAME, _CAME_HEAD, _GONE = range(9)
+_FIELDS = 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +55,8 @@ class BusMemory:
         block_bytes: no burst crosses a multiple of it.
         outstanding: bursts under way at most.
         latency: cycles between a burst's address and its first word, the address's cycle excluded.
-        ahead: cycles from a request at a port to its address on the bus, when nothing is in front.
-        behind: cycles from a word on the bus to the port.
+        ahead, behind, done: stages of the master, as the module says.
+        queue_words: of the four kinds of client, each lane has its own.
     """
 
     word_bytes: int
@@ -47,56 +65,141 @@ class BusMemory:
     latency: int
     ahead: int
     behind: int
+    done: int
+    queue_words: tuple[int, int, int, int]
 
 
-def bus_state(bus: BusMemory | None) -> NDArray[np.int64]:
-    """The channel at rest, as the compiled functions take it; None is no channel."""
-    if bus is None:
-        return np.zeros(_RING + 1, np.int64)
-    state = np.zeros(_RING + bus.outstanding, np.int64)
-    state[:_ASKED] = (
-        1, bus.word_bytes, bus.block_bytes, bus.outstanding, bus.ahead, bus.latency, bus.behind,
-    )  # fmt: skip
-    state[_ASKED] = -1
-    state[_RING:] = -1
-    return state
+class BusState(NamedTuple):
+    """The channel as the compiled functions take it.
+
+    Attributes:
+        sizes: what `BusMemory` says, whose turn it is, cycle from which the channel is free, bursts
+            granted so far.
+        clients: of each: words of its queue; requests that wait, the first of them; words of
+            requests that are answered, words behind which the next element ends; words asked for;
+            bursts granted and not answered, the first of them, words before it.
+        waiting: of requests that wait: next byte, end, cycle from which a burst may be granted.
+        came: of bursts that are granted: cycle in which word 0 is at the port, words.
+        until: cycle in which the credit of each of the last `outstanding` bursts comes back.
+    """
+
+    sizes: NDArray[np.int64]
+    clients: NDArray[np.int64]
+    waiting: NDArray[np.int64]
+    came: NDArray[np.int64]
+    until: NDArray[np.int64]
 
 
-@njit(cache=True)
-def answer_from(bus, t, late, start, length, size):  # pragma: no cover - compiled
-    """Cycle from which word 0 of a request may pass at its port; word w may w cycles later.
+def bus_state(bus: BusMemory | None, lanes: int, requests: int) -> BusState:
+    """The channel at rest; None is no channel.
 
     Args:
-        bus: the channel; it is moved on.
-        t: cycle of the request.
-        late: latency without a channel.
-        start, length: elements.
-        size: bytes of an element.
+        bus: the memory.
+        lanes: of the engine.
+        requests: of a port that may wait at once.
     """
-    if bus[_ON] == 0:
-        return t + 1 + late
-    word, block = bus[_WORD], bus[_BLOCK]
-    at = start * size // word * word
-    end = -(-(start + length) * size // word) * word
-    total = (end - at) // word
-    came = 0
-    while at < end:
-        stop = min(end, (at // block + 1) * block)
-        words = (stop - at) // word
-        slot = _RING + bus[_BURSTS] % bus[_OUTSTANDING]
-        asked = max(t + bus[_AHEAD], bus[_ASKED] + 1, bus[slot] + 1)
-        came = max(asked + 1 + bus[_LATENCY], bus[_FREE]) + words - 1  # its last word
-        bus[_ASKED], bus[_FREE], bus[slot] = asked, came + 1, came + 1
-        bus[_BURSTS] += 1
-        bus[_WORDS] += words
-        at = stop
-    return came - (total - 1) + bus[_BEHIND]
+    clients = np.zeros((B + lanes, _FIELDS), np.int64)
+    sizes = np.zeros(_SIZES, np.int64)
+    if bus is None:
+        empty = np.zeros((1, 1, 3), np.int64)
+        return BusState(sizes, clients, empty, empty, np.zeros(1, np.int64))
+    sizes[:_TURN] = (
+        1, bus.word_bytes, bus.block_bytes, bus.outstanding, bus.latency, bus.ahead, bus.behind,
+        bus.done,
+    )  # fmt: skip
+    a_pointers, a, b_pointers, b = bus.queue_words
+    clients[:, _ROOM] = [a_pointers, a, b_pointers, *[b] * lanes]
+    return BusState(
+        sizes,
+        clients,
+        np.zeros((B + lanes, requests, 3), np.int64),
+        np.zeros((B + lanes, max(bus.queue_words) + 1, 2), np.int64),
+        np.full(bus.outstanding, -1, np.int64),
+    )
 
 
 @njit(cache=True)
-def word_of(bus, start, element, size):  # pragma: no cover - compiled
-    """Which bus word of a request from element `start` holds the end of its element; 0 without a
-    channel."""
-    if bus[_ON] == 0:
-        return 0
-    return (start * size % bus[_WORD] + (element + 1) * size - 1) // bus[_WORD]
+def ask(bus, client, t, start, length, size):  # pragma: no cover - compiled
+    """A request of `length` elements of `size` bytes passes in cycle `t`."""
+    s, c = bus.sizes, bus.clients[client]
+    if s[_ON] == 0:
+        return
+    word = s[_WORD]
+    slot = (c[_WAITING_HEAD] + c[_WAITING]) % bus.waiting.shape[1]
+    w = bus.waiting[client, slot]
+    w[0] = start * size // word * word
+    w[1] = -(-(start + length) * size // word) * word
+    w[2] = t + s[_AHEAD]
+    c[_WAITING] += 1
+
+
+@njit(cache=True)
+def step_bus(bus, t):  # pragma: no cover - compiled
+    """Grants a burst in cycle `t`, if there is one that may go."""
+    s = bus.sizes
+    if s[_ON] == 0:
+        return
+    slot = s[_BURSTS] % s[_OUTSTANDING]
+    if bus.until[slot] > t:
+        return
+    word, block = s[_WORD], s[_BLOCK]
+    count = bus.clients.shape[0]
+    for i in range(count):
+        client = s[_TURN] + i
+        if client >= count:
+            client -= count
+        c = bus.clients[client]
+        if c[_WAITING] == 0:
+            continue
+        w = bus.waiting[client, c[_WAITING_HEAD]]
+        if w[2] > t:
+            continue
+        stop = min(w[1], (w[0] // block + 1) * block)
+        words = (stop - w[0]) // word
+        if c[_ASKED] - c[_NEXT] + words > c[_ROOM]:
+            continue
+        first = max(t + 2 + s[_LATENCY], s[_FREE])
+        s[_FREE] = first + words
+        bus.until[slot] = first + words - 1 + s[_DONE]
+        s[_BURSTS] += 1
+        s[_TURN] = client + 1 if client + 1 < count else 0
+        place = (c[_CAME_HEAD] + c[_CAME]) % bus.came.shape[1]
+        bus.came[client, place, 0], bus.came[client, place, 1] = first + s[_BEHIND], words
+        c[_CAME] += 1
+        c[_ASKED] += words
+        w[0] = stop
+        if stop == w[1]:
+            c[_WAITING_HEAD] = (c[_WAITING_HEAD] + 1) % bus.waiting.shape[1]
+            c[_WAITING] -= 1
+        return
+
+
+@njit(cache=True)
+def word_is_there(bus, client, t, start, element, size):  # pragma: no cover - compiled
+    """Whether an element of the oldest request, from element `start` on, can pass in cycle `t`."""
+    s = bus.sizes
+    if s[_ON] == 0:
+        return True
+    c = bus.clients[client]
+    at = c[_BASE] + (start * size % s[_WORD] + (element + 1) * size - 1) // s[_WORD]
+    c[_NEXT] = at
+    while c[_CAME] > 0:
+        place = c[_CAME_HEAD]
+        words = bus.came[client, place, 1]
+        if at < c[_GONE] + words:
+            return t >= bus.came[client, place, 0] + at - c[_GONE]
+        c[_GONE] += words
+        c[_CAME_HEAD] = (place + 1) % bus.came.shape[1]
+        c[_CAME] -= 1
+    return False
+
+
+@njit(cache=True)
+def answered(bus, client, start, length, size):  # pragma: no cover - compiled
+    """The last element of the oldest request has passed."""
+    s, c = bus.sizes, bus.clients[client]
+    if s[_ON] == 0:
+        return
+    word = s[_WORD]
+    c[_BASE] += -(-(start + length) * size // word) - start * size // word
+    c[_NEXT] = c[_BASE]

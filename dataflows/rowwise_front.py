@@ -9,7 +9,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from hwsim.dataflows.rowwise_bus import answer_from, word_of
+from hwsim.dataflows.rowwise_bus import (
+    A_POINTERS,
+    B_POINTERS,
+    A,
+    answered,
+    ask,
+    word_is_there,
+)
 from hwsim.dataflows.rowwise_ports import (
     A_PTR_REQ,
     A_PTR_RSP,
@@ -68,9 +75,14 @@ def step_front(
         passed = el[h, 1] == 0
         if passed:
             tok[tail, 1], tok[tail, 2] = 0, 0
-        elif f[_LOOKS] > 0 and t >= f[_FROM + B_PTR_RSP] and t >= looks[f[_LOOKS_HEAD], 1]:
+        elif (
+            f[_LOOKS] > 0
+            and t >= max(f[_FROM + B_PTR_RSP], looks[f[_LOOKS_HEAD], 1])
+            and word_is_there(bus, B_POINTERS, t, looks[f[_LOOKS_HEAD], 0], 1, POINTER_BYTES)
+        ):
             passed = True
             k = looks[f[_LOOKS_HEAD], 0]
+            answered(bus, B_POINTERS, k, 2, POINTER_BYTES)
             tok[tail, 1], tok[tail, 2] = b_ptr[k], b_ptr[k + 1] - b_ptr[k]
             tok_v[tail] = el_v[h]
             f[_LOOKS_HEAD] = (f[_LOOKS_HEAD] + 1) % ahead
@@ -84,10 +96,8 @@ def step_front(
     ask_room = f[_ASKS] < PORT_QUEUE
     if f[_ASKS] > 0 and t >= f[_FROM + B_PTR_REQ]:
         tail = (f[_LOOKS_HEAD] + f[_LOOKS]) % ahead
-        k = asks[f[_ASKS_HEAD]]
-        looks[tail, 0] = k
-        looks[tail, 1] = answer_from(bus, t, latency[2], k, 2, POINTER_BYTES)
-        looks[tail, 1] += word_of(bus, k, 1, POINTER_BYTES)
+        looks[tail, 0], looks[tail, 1] = asks[f[_ASKS_HEAD]], t + 1 + latency[2]
+        ask(bus, B_POINTERS, t, asks[f[_ASKS_HEAD]], 2, POINTER_BYTES)
         f[_LOOKS] += 1
         f[_ASKS_HEAD] = (f[_ASKS_HEAD] + 1) % PORT_QUEUE
         f[_ASKS] -= 1
@@ -100,8 +110,8 @@ def step_front(
         tail = (f[_ELEMENTS_HEAD] + f[_ELEMENTS]) % depth
         q = f[_READS_HEAD]
         end = passed = rows[h, 1] == 0
-        word = word_of(bus, reads[q, 0], f[_READ_AT], ELEMENT_BYTES)
-        offered = f[_READS] > 0 and t >= f[_FROM + A_RSP] and t >= reads[q, 2] + word
+        offered = f[_READS] > 0 and t >= f[_FROM + A_RSP] and t >= reads[q, 2]
+        offered = offered and word_is_there(bus, A, t, reads[q, 0], f[_READ_AT], ELEMENT_BYTES)
         if not passed and ask_room and offered:
             passed = True
             e = reads[q, 0] + f[_READ_AT]
@@ -111,6 +121,7 @@ def step_front(
             _pass(t, f, A_RSP, gaps, gap_n)
             f[_READ_AT] += 1
             if f[_READ_AT] == reads[q, 1]:
+                answered(bus, A, reads[q, 0], reads[q, 1], ELEMENT_BYTES)
                 f[_READ_AT] = 0
                 f[_READS_HEAD] = (q + 1) % ahead
                 f[_READS] -= 1
@@ -130,29 +141,33 @@ def step_front(
         reads[tail, 0], reads[tail, 1], reads[tail, 2] = (
             fetch[h, 0],
             fetch[h, 1],
-            answer_from(bus, t, latency[1], fetch[h, 0], fetch[h, 1], ELEMENT_BYTES),
+            t + 1 + latency[1],
         )
         f[_READS] += 1
+        ask(bus, A, t, fetch[h, 0], fetch[h, 1], ELEMENT_BYTES)
         f[_FETCHES_HEAD] = (h + 1) % PORT_QUEUE
         f[_FETCHES] -= 1
         _pass(t, f, A_REQ, gaps, gap_n)
 
     # row pointers of A
     was_active = f[_ACTIVE]
-    offered = f[_POINTERS] > 0 and t >= f[_FROM + A_PTR_RSP]
+    offered = f[_POINTERS] > 0 and t >= f[_FROM + A_PTR_RSP] and t >= f[_POINTER_FROM]
     if offered:
         first = jobs[f[_JOBS] - 1, 0]
-        word = word_of(bus, first, f[_POINTER] - first, POINTER_BYTES)
-        offered = t >= f[_POINTER_FROM] + word
+        element = f[_POINTER] - first
+        offered = word_is_there(bus, A_POINTERS, t, first, element, POINTER_BYTES)
     if was_active and fetch_room and rows_room and offered:
         _take_pointer(f, a_ptr[f[_POINTER]], rows, fetch)
         f[_POINTER] += 1
         f[_POINTERS] -= 1
+        if f[_POINTERS] == 0:
+            answered(bus, A_POINTERS, first, element + 1, POINTER_BYTES)
         _pass(t, f, A_PTR_RSP, gaps, gap_n)
     if f[_ASK] and t >= f[_FROM + A_PTR_REQ]:
         f[_ASK] = 0
         f[_POINTER], f[_POINTERS] = jobs[f[_JOBS] - 1, 0], jobs[f[_JOBS] - 1, 1] + 1
-        f[_POINTER_FROM] = answer_from(bus, t, latency[0], f[_POINTER], f[_POINTERS], POINTER_BYTES)
+        f[_POINTER_FROM] = t + 1 + latency[0]
+        ask(bus, A_POINTERS, t, f[_POINTER], f[_POINTERS], POINTER_BYTES)
         _pass(t, f, A_PTR_REQ, gaps, gap_n)
     if not was_active and f[_JOBS] < jobs.shape[0] and t >= f[_FROM + JOB]:
         f[_ACTIVE] = f[_FIRST] = f[_ASK] = 1

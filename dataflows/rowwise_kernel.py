@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from hwsim.dataflows.rowwise_bus import answer_from, word_of
+from hwsim.dataflows.rowwise_bus import B, answered, ask, step_bus, word_is_there
 from hwsim.dataflows.rowwise_drain import (
     CLOSED,
     CLOSING,
@@ -221,6 +221,7 @@ def step_windows(
         if t >= limit:
             last_take = r[LAST] = -2
             break
+        step_bus(bus, t)
         # The window ends when everything behind the dispatcher stands still.
         flip = barrier and dq_n < PORT_QUEUE and r[CLOSING] == 0
         if flip:
@@ -381,10 +382,8 @@ def step_windows(
                 causes[_CONFLICT] += 1
             elif (
                 br_q_n[i] > 0
-                and t >= br_ok[i]
-                and t
-                >= br_q[i, br_q_head[i], 2]
-                + word_of(bus, br_q[i, br_q_head[i], 0], br_at[i], ELEMENT_BYTES)
+                and t >= max(br_ok[i], br_q[i, br_q_head[i], 2])
+                and word_is_there(bus, B + i, t, br_q[i, br_q_head[i], 0], br_at[i], ELEMENT_BYTES)
             ):
                 causes[_MULTIPLY] += 1
                 h, q = task_head[i], br_q_head[i]
@@ -405,6 +404,7 @@ def step_windows(
                 br_ok[i] = t + 1 + gaps[B_RSP, (br_n[i] + i * stride) % gap_n[B_RSP]]
                 br_at[i] += 1
                 if br_at[i] == br_q[i, q, 1]:
+                    answered(bus, B + i, br_q[i, q, 0], br_at[i], ELEMENT_BYTES)
                     br_at[i] = 0
                     br_q_head[i] = q + 1 if q < req_d else 0
                     br_q_n[i] -= 1
@@ -421,9 +421,8 @@ def step_windows(
                 if tail > req_d:
                     tail -= req_d + 1
                 br_q[i, tail, 0], br_q[i, tail, 1] = req[i, h, 0], req[i, h, 1]
-                br_q[i, tail, 2] = answer_from(
-                    bus, t, latency[3], req[i, h, 0], req[i, h, 1], ELEMENT_BYTES
-                )
+                br_q[i, tail, 2] = t + 1 + latency[3]
+                ask(bus, B + i, t, req[i, h, 0], req[i, h, 1], ELEMENT_BYTES)
                 br_q_n[i] += 1
                 req_head[i] = h + 1 if h + 1 < req_d else 0
                 req_n[i] -= 1

@@ -163,7 +163,7 @@ def simulate(
         latency: of the memory; none when None.
         stride: the gaps of lane or output i begin at entry i * stride of their list; with as many
             as a port has words, each has a list of its own.
-        bus: the memory behind one channel that all ports share, instead of `latency`.
+        bus: the memory behind one channel that all ports share, beside `latency`.
 
     Raises:
         ValueError: operands that do not fit one another or the engine's widths, windows without
@@ -183,7 +183,8 @@ def simulate(
     ) = step_windows(
         _sizes(shape, stride), delays, row_factor(shape.hash_bits), jobs,
         *_arrays(a), *_arrays(b),
-        padded, np.array([x.size for x in lists], np.int64), bus_state(bus), _CYCLE_LIMIT,
+        padded, np.array([x.size for x in lists], np.int64),
+        bus_state(bus, shape.lanes, max(shape.token_queue, shape.request_queue) + 2), _CYCLE_LIMIT,
     )  # fmt: skip
     if cycles < 0:
         raise RuntimeError(f"the engine did not finish in {_CYCLE_LIMIT:,} cycles")

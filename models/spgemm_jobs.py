@@ -40,6 +40,7 @@ __all__ = [
     "SpgemmJob",
     "SpgemmProgram",
     "SpgemmResult",
+    "reader_words",
     "spgemm_program",
     "spgemm_records",
     "spgemm_spec",
@@ -126,6 +127,23 @@ def spgemm_spec(config_hash: int = 0, version: int = 0) -> ShellSpec:
         config_hash=config_hash,
         version=version,
     )
+
+
+def reader_words(lanes: int, block_words: int, outstanding: int) -> tuple[int, int, int, int, int]:
+    """Bus words of the queues of the readers of windows, A's row pointers, A's non-zeros, B's row
+    pointers, and of each lane.
+
+    Not given; chosen: two bursts; for A's non-zeros and B's pointers half of those that may be
+    under way, for the lanes all of them together, so that each sort can fill the channel nearly.
+
+    Args:
+        lanes: of the engine.
+        block_words: of a burst.
+        outstanding: bursts that may be under way.
+    """
+    block = max(2, block_words)
+    half, lane = max(2, outstanding // 2), max(2, -(-outstanding // lanes))
+    return 2 * block, 2 * block, half * block, half * block, lane * block
 
 
 @dataclass(frozen=True)

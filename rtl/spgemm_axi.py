@@ -26,6 +26,7 @@ from hwsim.models.spgemm_jobs import (
     SPGEMM_COUNTERS,
     SPGEMM_ERRORS,
     SpgemmFormat,
+    reader_words,
     spgemm_spec,
 )
 from hwsim.rtl.axi import axis_members, block_words, command_layout, pass_ports, word_layout
@@ -429,12 +430,9 @@ class SpgemmBody(wiring.Component):
 
 
 def _read_words(shape: RowwiseShape, bus: BusConfig) -> list[int]:
-    """Words of the readers' queues: two bursts each; all lanes together at least the bursts that
-    may be under way, and A's non-zeros, which no second client helps, half of them."""
-    block = max(2, block_words(bus))
-    half = max(2, bus.outstanding_reads // 2)
-    lane = max(2, -(-bus.outstanding_reads // shape.lanes))
-    return [2 * block, 2 * block, half * block, half * block, *[lane * block] * shape.lanes]
+    """Words of the readers' queues, client by client."""
+    *others, lane = reader_words(shape.lanes, block_words(bus), bus.outstanding_reads)
+    return [*others, *[lane] * shape.lanes]
 
 
 def _count(name: str) -> str:
