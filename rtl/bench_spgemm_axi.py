@@ -177,7 +177,8 @@ class _Cocotbext:
         channels = {"ar": read.ar_channel, "r": read.r_channel, "aw": write.aw_channel,
                     "w": write.w_channel, "b": write.b_channel}  # fmt: skip
         slow = {"s_aw": self.master.write_if.aw_channel, "s_b": self.master.write_if.b_channel,
-                "s_ar": self.master.read_if.ar_channel, "s_r": self.master.read_if.r_channel}  # fmt: skip
+                "s_ar": self.master.read_if.ar_channel,
+                "s_r": self.master.read_if.r_channel}  # fmt: skip
         for i, (name, channel) in enumerate({**channels, **slow}.items()):
             part = case["pauses"] if name in slow else chance.get(name, 0.0)
             if part:
