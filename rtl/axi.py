@@ -294,7 +294,7 @@ def under_way(m: Module, limit: int, more: Value, less: Value) -> Signal:
     room = Signal(init=1, name="under_way_room")
     m.d.sync += [
         count.eq(count + more - less),
-        room.eq(less | Mux(more, count < limit - 1, count < limit)),
+        room.eq(less | Mux(more, count != limit - 1, count != limit)),
     ]
     return room
 
