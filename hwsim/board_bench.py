@@ -35,12 +35,11 @@ class SimulatedTransport:
     Args:
         dut: the board's top, with `rx` and `tx`.
         bit_ps: time of the board's bits.
-        rate_error: by how much the host's are longer, when it sends and when it samples.
     """
 
-    def __init__(self, dut: Any, bit_ps: int, rate_error: float) -> None:
+    def __init__(self, dut: Any, bit_ps: int) -> None:
         self._dut = dut
-        self._bit_ps = round(bit_ps * (1 + rate_error))
+        self._bit_ps = bit_ps
         self._came: deque[int] = deque()
         self._news = Event()
         self.sent_bytes = 0
@@ -109,7 +108,7 @@ async def run_program(dut: Any) -> None:
     await ClockCycles(dut.clk, 3)
     dut.rst.value = 0
     await Timer(_CLOCK_PS // 3, unit="ps")  # the line's edges are not the clock's
-    transport = SimulatedTransport(dut, task["clocks_per_bit"] * _CLOCK_PS, task["rate_error"])
+    transport = SimulatedTransport(dut, task["clocks_per_bit"] * _CLOCK_PS)
     cocotb.start_soon(transport.listen())
     result = await bridge(program)(transport, **task["arguments"])
     found = {

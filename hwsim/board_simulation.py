@@ -48,7 +48,6 @@ def simulate_board(
     *,
     clocks_per_bit: int = 4,
     memory_bytes: int = 65536,
-    rate_error: float = 0.0,
 ) -> BoardRun:
     """Run a host program against the RTL of a board's top.
 
@@ -58,7 +57,6 @@ def simulate_board(
         arguments: of the program; what it returns and they must be picklable.
         clocks_per_bit: of the UART; few make the simulation quick.
         memory_bytes: of the board's memory.
-        rate_error: by how much the host's bits are longer than the board's.
 
     Raises:
         UserError: a tool is missing, or there is no board top for this configuration.
@@ -78,7 +76,6 @@ def simulate_board(
                     "program": program,
                     "arguments": dict(arguments),
                     "clocks_per_bit": clocks_per_bit,
-                    "rate_error": rate_error,
                 }
             )
         )
