@@ -4,10 +4,11 @@ Ports are clients: row pointers of A, non-zeros of A, row pointers of B, then th
 
     requests  a port's requests wait in order, cut into bursts at multiples of a block; the first
               burst may be granted `ahead` cycles after the request
-    grant     one burst a cycle, ports in turn; only when fewer than `outstanding` bursts are under
-              way, and when the port's queue has room for all of it
-    words     first one `latency` + 2 cycles after the grant, then one a cycle, but never before the
-              last one of the burst granted before: the channel answers in order
+    grant     one burst a cycle, ports in turn, a port every `spacing` cycles at most; only when
+              fewer than `outstanding` bursts are under way, and when the port's queue has room for
+              all of it
+    words     first one `latency` + `address` cycles after the grant, then one a cycle, but never
+              before the last one of the burst granted before: the channel answers in order
     port      a word is at the port `behind` cycles after it was on the bus; of a burst that is
               `done` cycles behind its last word another may be granted
 """
@@ -38,12 +39,12 @@ __all__ = [
 A_POINTERS, A, B_POINTERS, B = range(4)
 """Clients; lane i is B + i."""
 
-_ON, _WORD, _BLOCK, _OUTSTANDING, _LATENCY, _AHEAD, _BEHIND, _DONE = range(8)
-_TURN, _FREE, _BURSTS = 8, 9, 10
-_SIZES = 11
+_ON, _WORD, _BLOCK, _OUTSTANDING, _LATENCY, _AHEAD, _SPACING, _ADDRESS, _BEHIND, _DONE = range(10)
+_TURN, _FREE, _BURSTS = 10, 11, 12
+_SIZES = 13
 
-_ROOM, _WAITING, _WAITING_HEAD, _BASE, _NEXT, _ASKED, _CAME, _CAME_HEAD, _GONE = range(9)
-_FIELDS = 9
+_ROOM, _WAITING, _WAITING_HEAD, _BASE, _NEXT, _ASKED, _CAME, _CAME_HEAD, _GONE, _FROM = range(10)
+_FIELDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class BusMemory:
         block_bytes: no burst crosses a multiple of it.
         outstanding: bursts under way at most.
         latency: cycles between a burst's address and its first word, the address's cycle excluded.
-        ahead, behind, done: stages of the master, as the module says.
+        ahead, spacing, address, behind, done: stages of the master, as the module says.
         queue_words: of the four kinds of client, each lane has its own.
     """
 
@@ -64,6 +65,8 @@ class BusMemory:
     outstanding: int
     latency: int
     ahead: int
+    spacing: int
+    address: int
     behind: int
     done: int
     queue_words: tuple[int, int, int, int]
@@ -77,7 +80,8 @@ class BusState(NamedTuple):
             granted so far.
         clients: of each: words of its queue; requests that wait, the first of them; words of
             requests that are answered, words behind which the next element ends; words asked for;
-            bursts granted and not answered, the first of them, words before it.
+            bursts granted and not answered, the first of them, words before it; cycle from which it
+            may have a grant.
         waiting: of requests that wait: next byte, end, cycle from which a burst may be granted.
         came: of bursts that are granted: cycle in which word 0 is at the port, words.
         until: cycle in which the credit of each of the last `outstanding` bursts comes back.
@@ -104,8 +108,8 @@ def bus_state(bus: BusMemory | None, lanes: int, requests: int) -> BusState:
         empty = np.zeros((1, 1, 3), np.int64)
         return BusState(sizes, clients, empty, empty, np.zeros(1, np.int64))
     sizes[:_TURN] = (
-        1, bus.word_bytes, bus.block_bytes, bus.outstanding, bus.latency, bus.ahead, bus.behind,
-        bus.done,
+        1, bus.word_bytes, bus.block_bytes, bus.outstanding, bus.latency, bus.ahead, bus.spacing,
+        bus.address, bus.behind, bus.done,
     )  # fmt: skip
     a_pointers, a, b_pointers, b = bus.queue_words
     clients[:, _ROOM] = [a_pointers, a, b_pointers, *[b] * lanes]
@@ -149,7 +153,7 @@ def step_bus(bus, t):  # pragma: no cover - compiled
         if client >= count:
             client -= count
         c = bus.clients[client]
-        if c[_WAITING] == 0:
+        if c[_WAITING] == 0 or c[_FROM] > t:
             continue
         w = bus.waiting[client, c[_WAITING_HEAD]]
         if w[2] > t:
@@ -158,7 +162,8 @@ def step_bus(bus, t):  # pragma: no cover - compiled
         words = (stop - w[0]) // word
         if c[_ASKED] - c[_NEXT] + words > c[_ROOM]:
             continue
-        first = max(t + 2 + s[_LATENCY], s[_FREE])
+        first = max(t + s[_ADDRESS] + s[_LATENCY], s[_FREE])
+        c[_FROM] = t + s[_SPACING]
         s[_FREE] = first + words
         bus.until[slot] = first + words - 1 + s[_DONE]
         s[_BURSTS] += 1

@@ -34,7 +34,14 @@ __all__ = ["bus_memory", "list_cycles"]
 
 _AHEAD = 4
 """From a request at the core's port to the grant of its first burst: the reader's commands, two
-stages and the offer of `BurstSplitter`. The address follows a cycle later."""
+stages and the offer of `BurstSplitter`."""
+
+_SPACING = 2
+"""Cycles from a burst's offer to the next one of the same client."""
+
+_ADDRESS = 3
+"""From the grant to the first word of a memory of no latency: a register, `Slice` of the address
+channel, the bus."""
 
 _BEHIND = 4
 """From a word on the bus to the port: its register, two of `SyncFIFOBuffered`, the `Slice` of the
@@ -44,14 +51,14 @@ _DONE = 2
 """From a burst's last word on the bus to the grant that it makes room for: its register, the queue
 of the order."""
 
-_FETCH = 12
-"""From the list's start to the core's cycle 0 beside latency and words: 4 to the address, 4 from a
+_FETCH = 13
+"""From the list's start to the core's cycle 0 beside latency and words: 5 to the address, 4 from a
 word to the queue, 4 from the last word to the core's reset."""
 
-_TO_WORD = 8
+_TO_WORD = 9
 """From a record at the core's port to the first word of its burst on the bus, beside the words that
-the record has: one to the last word, one to the queue of commands, three of `BurstSplitter`, three
-through the order of words and `Slice`."""
+the record has: one to the last word, one to the queue of commands, three of `BurstSplitter`, four
+through the arbiter, the order of words and `Slice`."""
 
 _ANSWER = 5
 """From a burst's last word to the end of the list, beside the latency: 1 on the bus, 3 registers, 1
@@ -75,6 +82,8 @@ def bus_memory(shape: RowwiseShape, bus: BusConfig, latency: int) -> BusMemory:
         outstanding=bus.outstanding_reads,
         latency=latency,
         ahead=_AHEAD,
+        spacing=_SPACING,
+        address=_ADDRESS,
         behind=_BEHIND,
         done=_DONE,
         queue_words=reader_words(shape.lanes, block // word, bus.outstanding_reads)[1:],
@@ -107,7 +116,7 @@ def _core(config: SpgemmConfig, job: SpgemmJob, latency: int) -> RowwiseRun:
     form = SpgemmFormat(config.shape, config.bus.data_bits)
     windows = len(job.starts) - 1
     first = np.zeros(windows, np.int64)
-    first[0] = _AHEAD + 2 + latency + _BEHIND
+    first[0] = _AHEAD + _ADDRESS + latency + _BEHIND
     each = words_per_beat(ELEMENT_BYTES * 8, config.bus.data_bits)
     first[1:] = each - 1
     record = words_per_beat(form.result_bits, config.bus.data_bits)

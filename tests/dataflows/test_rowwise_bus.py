@@ -38,6 +38,7 @@ class SlowBus:
         self.next = [0] * len(SIZES)
         self.credits = deque([-1] * bus.outstanding)
         self.turn = self.free = 0
+        self.since = [0] * len(SIZES)
 
     def ask(self, client, t, start, length):
         word, block = self.bus.word_bytes, self.bus.block_bytes
@@ -58,15 +59,16 @@ class SlowBus:
         room = (a_ptr, a, b_ptr, b, b)
         for i in range(len(SIZES)):
             client = (self.turn + i) % len(SIZES)
-            if not self.waiting[client] or self.waiting[client][0][0] > t:
+            if not self.waiting[client] or max(self.waiting[client][0][0], self.since[client]) > t:
                 continue
             words = self.waiting[client][0][1]
             if self.asked[client] - self.next[client] + words > room[client]:
                 continue
             self.waiting[client].popleft()
             self.asked[client] += words
+            self.since[client] = t + self.bus.spacing
             for _ in range(words):
-                self.free = max(self.free, t + 2 + self.bus.latency) + 1
+                self.free = max(self.free, t + self.bus.address + self.bus.latency) + 1
                 self.there[client].append(self.free - 1 + self.bus.behind)
             self.credits.popleft()
             self.credits.append(self.free - 1 + self.bus.done)
@@ -95,6 +97,8 @@ def test_every_element_comes_in_the_cycle_of_the_slow_bus(word):
             outstanding=int(rng.integers(1, 5)),
             latency=int(rng.integers(0, 12)),
             ahead=4,
+            spacing=int(rng.integers(1, 4)),
+            address=int(rng.integers(1, 4)),
             behind=4,
             done=2,
             queue_words=tuple(int(x) for x in rng.integers(8, 20, 4)),
@@ -137,7 +141,7 @@ def test_values_do_not_depend_on_the_bus_and_cycles_have_its_bounds():
     def cycles(outstanding, latency):
         bus = BusMemory(
             word_bytes=8, block_bytes=128, outstanding=outstanding, latency=latency, ahead=4,
-            behind=4, done=2, queue_words=(32, 64, 64, 64),
+            spacing=2, address=3, behind=4, done=2, queue_words=(32, 64, 64, 64),
         )  # fmt: skip
         return simulate(config.shape, a, a, starts, bus=bus)
 
