@@ -207,21 +207,18 @@ class Shell(wiring.Component):
         completed = self._completed
         list_address = Cat(registers.list_address_lo, registers.list_address_hi)
         low = (self.bus.data_bits // 8).bit_length() - 1
-        bad_list = (
-            list_address[:low].any()
-            | list_address[self.bus.address_bits :].any()
-            | (registers.list_count == 0)
-        )
         code, index = Signal(8), Signal(INDEX_BITS)
         address, response = Signal(64), Signal(2)
         idle, done = Signal(), Signal()
         held = Signal(2)  # cycles of a reset
+        left, one_left = Signal(INDEX_BITS), Signal()  # descriptors not yet completed
         all_done, halts, ends = Signal(), Signal(), Signal()
+        bad_list = Signal()  # registers stand for cycles before `start` can be written
         m.d.comb += [
             fetch.address.eq(list_address),
             fetch.count.eq(registers.list_count),
             fetch.completed.eq(completed),
-            all_done.eq(self.completed & (completed + 1 == registers.list_count)),
+            all_done.eq(self.completed & one_left),
             registers.status_idle.eq(idle),
             registers.status_busy.eq(self.running | self.clear),
             registers.status_done.eq(done),
@@ -241,7 +238,16 @@ class Shell(wiring.Component):
             registers.irq_enable_error & registers.irq_status_error,
             registers.irq_enable_descriptor & registers.irq_status_descriptor,
         )
-        m.d.sync += self.irq.eq(enabled.any())
+        m.d.sync += [
+            self.irq.eq(enabled.any()),
+            halts.eq(0),
+            ends.eq(0),
+            bad_list.eq(
+                list_address[:low].any()
+                | list_address[self.bus.address_bits :].any()
+                | (registers.list_count == 0)
+            ),
+        ]
         with m.FSM():
             with m.State("reset"):
                 m.d.comb += [self.clear.eq(1), stop.eq(1)]
@@ -256,10 +262,14 @@ class Shell(wiring.Component):
             with m.State("idle"):
                 m.d.comb += idle.eq(1)
                 with m.If(registers.control_start):
-                    m.d.sync += [completed.eq(0), done.eq(0)]
+                    m.d.sync += [
+                        completed.eq(0),
+                        done.eq(0),
+                        left.eq(registers.list_count),
+                        one_left.eq(registers.list_count == 1),
+                    ]
                     with m.If(bad_list):
-                        m.d.sync += code.eq(ERRORS["list"])
-                        m.d.comb += halts.eq(1)
+                        m.d.sync += [code.eq(ERRORS["list"]), halts.eq(1)]
                         m.next = "halted"
                     with m.Else():
                         m.d.comb += fetch.start.eq(1)
@@ -270,14 +280,16 @@ class Shell(wiring.Component):
             with m.State("running"):
                 m.d.comb += self.running.eq(1)
                 with m.If(self.completed):
-                    m.d.sync += completed.eq(completed + 1)
+                    m.d.sync += [
+                        completed.eq(completed + 1),
+                        left.eq(left - 1),
+                        one_left.eq(left == 2),
+                    ]
                 with m.If(wrong):
-                    m.d.sync += Cat(code, index, address, response).eq(what)
-                    m.d.comb += halts.eq(1)
+                    m.d.sync += [Cat(code, index, address, response).eq(what), halts.eq(1)]
                     m.next = "halted"
                 with m.Elif(all_done):
-                    m.d.sync += done.eq(1)
-                    m.d.comb += ends.eq(1)
+                    m.d.sync += [done.eq(1), ends.eq(1)]
                     m.next = "idle"
                 with m.If(registers.control_soft_reset):
                     m.d.sync += held.eq(0)

@@ -72,6 +72,8 @@ class DescriptorFetcher(wiring.Component):
         place = Signal(range(max(words, 2)))
         index = Signal(INDEX_BITS)
         free = Signal()  # this one waits for nobody
+        final = Signal()  # it is the list's last; `index` stands still long before this is used
+        m.d.sync += final.eq(index + 1 == self.count)
         asks = Signal()
         m.d.comb += [
             self.command.valid.eq(asks),
@@ -83,6 +85,7 @@ class DescriptorFetcher(wiring.Component):
         ]
         with m.If(self.command.ready):
             m.d.sync += asks.eq(0)
+        code = self._code(m, record)
         m.d.sync += self.bad.eq(0)
         with m.FSM():
             with m.State("idle"), m.If(self.start):
@@ -98,27 +101,26 @@ class DescriptorFetcher(wiring.Component):
                     with m.If(place == words - 1):
                         m.next = "check"
             with m.State("check"):
-                m.d.sync += self._check(m, record)
                 m.next = "judge"
             with m.State("judge"):
+                m.d.sync += self.bad_code.eq(code)
                 m.next = "hold"
+            with m.State("hold"):
+                m.d.sync += free.eq(self.completed == index)
                 with m.If(self.bad_code != 0):
                     m.next = "condemn"
+                with m.Elif(~self._header(record).wait | free):
+                    m.d.sync += self.o.valid.eq(1)
+                    m.next = "offer"
             with m.State("condemn"):  # those before it are carried out to their end
                 m.d.sync += free.eq(self.completed == index)
                 with m.If(free):
                     m.d.sync += self.bad.eq(1)
                     m.next = "stopped"
-            with m.State("hold"):
-                m.d.sync += free.eq(self.completed == index)
-                wait = self._header(record).wait
-                with m.If(~wait | free):
-                    m.d.sync += self.o.valid.eq(1)
-                    m.next = "offer"
             with m.State("offer"), m.If(self.o.ready):
                 m.d.sync += [self.o.valid.eq(0), index.eq(index + 1), free.eq(0)]
                 m.next = "gather"
-                with m.If(index + 1 == self.count):
+                with m.If(final):
                     m.next = "idle"
             with m.State("stopped"):
                 pass
@@ -128,38 +130,41 @@ class DescriptorFetcher(wiring.Component):
         layout = next(iter(self.spec.records.values()))[1]
         return data.View(record_layout(layout), record)
 
-    def _check(self, m: Module, record: Signal) -> list[Any]:
-        """Statement that gives `bad_code` the record's first error, 0 for none."""
+    def _code(self, m: Module, record: Signal) -> Value:
+        """The first error of the record that has stood since the cycle before, 0 for none."""
         header = self._header(record)
         known, crooked, zero = Signal(), Signal(), Signal()
+        m.d.sync += [known.eq(0), crooked.eq(0), zero.eq(0)]
         with m.Switch(header.opcode):
             for code, layout in self.spec.records.values():
+                empty = [
+                    record[one.bit : one.bit + one.bits] == 0
+                    for one in layout.fields
+                    if one.rule == "nonzero"
+                ]
                 with m.Case(code):
-                    m.d.comb += [
+                    m.d.sync += [
                         known.eq(1),
                         crooked.eq(_any(self._crooked(layout, record))),
-                        zero.eq(
-                            _any(
-                                [
-                                    record[one.bit : one.bit + one.bits] == 0
-                                    for one in layout.fields
-                                    if one.rule == "nonzero"
-                                ]
-                            )
-                        ),
+                        zero.eq(_any(empty)),
                     ]
-        code = Signal(8)
-        with m.If(header.magic != MAGIC):
-            m.d.comb += code.eq(ERRORS["magic"])
-        with m.Elif(header.version != RECORD_VERSION):
-            m.d.comb += code.eq(ERRORS["version"])
+        wrong_magic, wrong_version = Signal(), Signal()
+        m.d.sync += [
+            wrong_magic.eq(header.magic != MAGIC),
+            wrong_version.eq(header.version != RECORD_VERSION),
+        ]
+        first = Signal(8)
+        with m.If(wrong_magic):
+            m.d.comb += first.eq(ERRORS["magic"])
+        with m.Elif(wrong_version):
+            m.d.comb += first.eq(ERRORS["version"])
         with m.Elif(~known):
-            m.d.comb += code.eq(ERRORS["opcode"])
+            m.d.comb += first.eq(ERRORS["opcode"])
         with m.Elif(crooked):
-            m.d.comb += code.eq(ERRORS["alignment"])
+            m.d.comb += first.eq(ERRORS["alignment"])
         with m.Elif(zero):
-            m.d.comb += code.eq(ERRORS["value"])
-        return [self.bad_code.eq(code)]
+            m.d.comb += first.eq(ERRORS["value"])
+        return first
 
     def _crooked(self, layout: Layout, record: Signal) -> list[Value]:
         """Bits that are 0 in every address and length that keeps the rule."""
