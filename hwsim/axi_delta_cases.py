@@ -34,7 +34,7 @@ _CONVOLUTIONS = 3
 _FRAMES, _SIDE, _GRID = 3, 24, 6  # of the texture, and the side of its cells
 _LAYER_THETA = 2  # in units of a code
 _CHANNELS = ("ar", "r", "aw", "w", "b")
-_BITS = 14  # of a word's number in a weight memory on chip, at most: 16 K words hold every case
+_CHIP_BITS, _BITS = 11, 14  # of a word's number in a weight memory: 2 K words hold every layer
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def design_of(config: DeltaConfig) -> AxiDesign:
     on_chip = config.weight_memory == "chip"
     shape = config.shape
     if on_chip:
-        shape = replace(shape, address_bits=min(shape.address_bits, _BITS))
+        shape = replace(shape, address_bits=min(shape.address_bits, _CHIP_BITS))
     return AxiDesign(shape, config.chain, config.bus, on_chip, config.theta or 0)
 
 
@@ -107,7 +107,8 @@ def relatives(design: AxiDesign) -> list[AxiDesign]:
         fifo_depth=16, prefetch=16, activation_bits=8 if design.shape.gru else 16,
         activation_fraction=8, weight_bits=8, weight_fraction=7, accumulator_bits=24,
         table_bits=11, table_range_bits=3, reference_words=1024, sigma_words=2048,
-        parameter_words=64, coordinate_bits=8, channel_bits=12, address_bits=_BITS,
+        parameter_words=64, coordinate_bits=8, channel_bits=12,
+        address_bits=_BITS if design.on_chip else _CHIP_BITS,
     )  # fmt: skip
     theta = design.theta if design.shape.gru else 64
     return [design, AxiDesign(other, 1, bus, not design.on_chip, theta)]
