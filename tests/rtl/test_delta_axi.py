@@ -159,7 +159,7 @@ def test_the_cutter_passes_a_word_a_cycle_across_segments():
 @settings(max_examples=12, deadline=None)
 def test_the_store_answers_in_order_and_loses_nothing(numbers, stalls):
     shape = replace(LAYER.shape, address_bits=4, prefetch=40)  # all requests may be under way
-    words = np.random.default_rng(stalls).integers(0, 1 << 32, 16).tolist()
+    words = np.random.default_rng(stalls).integers(0, 1 << 16, 16).tolist()
     phases = [{"load": words}, {"request": numbers}]
     out = run_unit(WeightStore(shape), phases, ["w"], stalls)
     assert out["w"] == [words[n] for n in numbers]
@@ -191,7 +191,7 @@ def test_the_store_answers_in_the_next_cycle():
 )
 @settings(max_examples=12, deadline=None)
 def test_a_segment_is_one_command_and_its_words_come_in_order(bus_bits, words, columns, stalls):
-    form = DeltaFormat(LAYER.shape, bus_bits)  # 32 bits a word of weights
+    form = DeltaFormat(replace(LAYER.shape, lanes=4), bus_bits)  # 32 bits a word of weights
     bus = BusConfig(data_bits=bus_bits)
     rng = np.random.default_rng(stalls)
     weights = rng.integers(-128, 128, (10 * words, form.shape.lanes))
