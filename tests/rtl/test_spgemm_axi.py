@@ -26,6 +26,7 @@ from hwsim.rtl.blocks import parts_verilog
 from hwsim.rtl.simulator import lint
 from hwsim.rtl.spgemm_axi import probe_names, spgemm_axi_members, spgemm_axi_parts
 from hwsim.spgemm_axi_cases import axi_designs, make_axi_case
+from hwsim.spgemm_cases import SpgemmCase, expected_words
 from hwsim.verify_axi import verify_axi
 from hwsim.verify_axi_spgemm import axi_build, observed, register_steps, run_axi_cases, run_bench
 
@@ -134,13 +135,14 @@ def test_errors_stop_the_list_and_a_right_one_runs_after_soft_reset(tiny):
     right = layout.unpack(image[program.list_address :][:RECORD_BYTES])
     end = len(image)
     odd = np.array([0, 0, 5, 3], "<u4").tobytes().ljust(512, b"\0")  # no rows; a pointer falls
-    image += odd
+    guard = end + len(odd)  # behind regions that are too small
+    image += odd + b"\xa5" * 1024
     wrong = {
         "window": {"window_table": end},
         "pointers": {"a_pointers": end},
         "column": {"b_rows": 1},
-        "z_room": {"z_stride": 16},
-        "spill_room": {"spill_bytes": 16},
+        "z_room": {"z_stride": 16, "z": guard},
+        "spill_room": {"spill_bytes": 16, "spill": guard + 512},
         "alignment": {"z": right["z"] + 4},
         "read_bus": {"a_elements": 1 << 30},
         "write_bus": {"counts": 1 << 30},
@@ -172,9 +174,8 @@ def test_errors_stop_the_list_and_a_right_one_runs_after_soft_reset(tiny):
     assert np.array_equal(result.row, run.row) and np.array_equal(result.column, run.column)
     assert np.array_equal(result.value[kept], run.value[kept])
     assert result.spilled == run.spilled > 0
-    for name, region in (("z", right["z_stride"]), ("spill", right["spill_bytes"])):
-        behind = image[right[name] + region : right[name] + region + 512]
-        assert got["image"][right[name] + region :][: len(behind)] == behind or name == "spill"
+    assert got["image"][guard + 16 : guard + 512] == b"\xa5" * 496
+    assert got["image"][guard + 528 : guard + 1024] == b"\xa5" * 496
 
 
 @GROUP
@@ -195,6 +196,31 @@ def test_a_descriptor_does_not_depend_on_those_before_it(tiny):
         assert np.array_equal(run.value[run.column >= 0], result.value[result.column >= 0])
     assert np.array_equal(results[1].counts, results[2].counts)
     assert all(np.array_equal(second.passes[name], third.passes[name]) for name in second.passes)
+
+
+@pytest.mark.slow
+@GROUP
+def test_results_leave_on_streams():
+    """The same words as on the core's ports, TLAST on the last of the descriptor."""
+    config = load_config("spgemm", [*TINY, "bus={data_bits: 32, data: stream}"])
+    case = case_of(config, 2, latency=(0, 30), pauses={"ar": 0.3, "r": 0.3})
+    job = verification._job(config, one_pass(case))
+    (got,) = whole_run(config, axi_build(config), case)
+    (seen,) = observed(config, got["trace"])
+    run = verification.simulate(
+        config.shape, job.a, job.b, job.starts, gaps=seen.gaps, stride=seen.stride
+    )
+    plain = SpgemmCase(
+        number=0, design=0, kind="", a=job.a, b=job.b, starts=job.starts, gaps=seen.gaps,
+        latency=verification.MemoryLatency(), exact=True,
+    )  # fmt: skip
+    words, _ = expected_words(config.shape, plain, run)
+    closing = 1 << config.row_bits + config.column_bits + 32
+    expected = {"z0": words["z0"], "spill": [*words["spill"], closing], "counts": words["done"]}
+    assert run.spilled > 0
+    for name, records in expected.items():
+        lasts = [0] * (len(records) - 1) + [1]
+        assert got["streams"][name] == list(zip(records, lasts, strict=True)), name
 
 
 @pytest.mark.slow
