@@ -197,7 +197,7 @@ def large(tmp_path):
     import yaml
 
     spec = SPEC | {
-        "workloads": ["resnet9", "resnet18", "resnet50"],
+        "workloads": ["resnet9", "resnet18"],
         "parameters": SPEC["parameters"] | {"psum_depth": [32, 64, 128, 256, 512]},
     }
     path = tmp_path / "spec.yaml"

@@ -100,7 +100,10 @@ def test_failed_points_do_not_stop_a_search(method):
     assert len(points) == 50
 
 
-@pytest.mark.parametrize("method", [pytest.param("tpe", marks=pytest.mark.slow), "nsga2", "nsga3"])
+@pytest.mark.parametrize(
+    "method",
+    ["nsga2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tpe", "nsga3"))],
+)
 def test_learning_beats_chance(method):
     """Mean of the best over seeds, of a law with one optimum."""
 
@@ -118,7 +121,7 @@ def test_learning_beats_chance(method):
     assert ours < chance
 
 
-@pytest.mark.parametrize("method", ADAPTIVE)
+@pytest.mark.parametrize("method", ["tpe", "nsga2"])
 def test_an_interrupted_search_goes_on_as_if_nothing_had_been(tmp_path, method):
     from hwsim.sweep_execute import SerialExecutor
 
@@ -135,14 +138,16 @@ def test_an_interrupted_search_goes_on_as_if_nothing_had_been(tmp_path, method):
         "workloads": ["digits_cnn"],
         "objectives": {"cycles": "min", "energy_pj": "min"},
         "constraints": ["utilization > 0.05"],
-        "method": {"name": method, "seed": 1}, "budget": 30,
+        "method": {"name": method, "seed": 1, "population": 8}, "budget": 24,
     }  # fmt: skip
+    if method == "tpe":
+        del spec["method"]["population"]
     left = 17
     with pytest.raises(KeyboardInterrupt):
         run_sweep(spec, tmp_path / "out", executor=Interrupted())
     again = run_sweep(spec, tmp_path / "out", workers=1, resume=True)
     calm = run_sweep(spec, tmp_path / "calm", workers=1)
-    assert len(calm) == 30
+    assert len(calm) == 24
     assert again.drop(columns=list(TIMING)).equals(calm.drop(columns=list(TIMING)))
     assert set(calm["status"]) <= {"done", "infeasible"}
 
