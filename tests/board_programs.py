@@ -25,7 +25,7 @@ def disturbed(transport, config, timeout_s):
     transport.write(bytes(rng.integers(0, 256, 30, np.uint8)))  # garbage
     first = array.product("os", a[::-1])
     # the head of a write, which would swallow the next requests
-    transport.write(request(1, Operation.WRITE_MEMORY, 4096, 64))
+    transport.write(request(1, Operation.WRITE_MEMORY, 12288, 64))
     second = array.product("ws", a + np.int8(1))
     said = []
     for act in (

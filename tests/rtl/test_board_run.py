@@ -44,7 +44,7 @@ def test_real_digits_through_the_pins_bit_for_bit():
     assert (found.logits.argmax(1) == labels).mean() >= 0.75  # of 4 images
     assert found.repeated == 0
     assert run.sent_bytes + run.received_bytes > found.load_bytes + found.run_bytes
-    # what the array did in the last layer, 4 x 10 x 32 pruned 2:8: 5 column tiles of 8 slots, 2 row tiles
+    # last layer, 4 x 10 x 32 pruned 2:8: 2 row tiles, 5 column tiles, 8 slots each
     assert found.counters["sat_stce_step"] == 2 * 5 * 8
     assert run.led >> 3 == 0  # no frame was refused, no byte lost
 
