@@ -44,9 +44,9 @@ from hwsim.models.delta_shape import DeltaShape
 
 __all__ = ["BusMemory", "core_ends", "list_cycles"]
 
-READ = 9
+READ = 10
 """From a command to its first word at the client, without the memory's latency: queue 1, splitter
-3, address 1, the memory's answer 1, register 1, queue 2."""
+3, arbiter and address 2, the memory's answer 1, register 1, queue 2."""
 
 WEIGHT = READ + 1
 """The same from a request of weights: one register more in front."""
@@ -60,12 +60,12 @@ RECORD = 4
 CUT = 2
 """From the last bus word of a beat to the beat."""
 
-STORE = 11
+STORE = 12
 """From the last result to the control that sees its frame acknowledged, without the memory's
-latency: gathered 2, queue 2, burst and its credit 3, address and word 1, the memory's answer 1,
+latency: gathered 2, queue 2, burst and its credit 3, address and word 2, the memory's answer 1,
 response and count 2."""
 
-END = 4
+END = 5
 """From there to the interrupt."""
 
 Ints = NDArray[np.int64]
@@ -297,7 +297,7 @@ def _recurrence(
     resume = set_end
     event = beat = x = 0
     place = came = number = 0  # in the segment: beats asked for, bus words come; bursts so far
-    asked = free = arrived = -1
+    asked = free = arrived = begun = -1
     for frame in range(counts.shape[0]):
         for word in range(counts.shape[1]):
             if word < input_words:
@@ -323,7 +323,9 @@ def _recurrence(
                             while came < need:
                                 if came % burst == 0:
                                     first = max(asked, bursts[number % under_way] + loop)
-                                    free = max(free + 1, first)
+                                    # a client's bursts are granted every second cycle at most
+                                    free = max(free + 1, first, begun + 2)
+                                    begun = free
                                     bursts[number % under_way] = free
                                     number += 1
                                 else:
