@@ -43,15 +43,15 @@ from hwsim.models.sat_jobs import (
 
 __all__ = ["Port", "list_cycles"]
 
-_START = 4
+_START = 5
 """From the start to the request of the first descriptor."""
-_DISPATCH = 16
+_DISPATCH = 17
 """From a descriptor's last word to the request of its operands."""
 _RECORD = 4
 """Between the last word of a descriptor and the first of the next."""
 _OPERAND = 9
 """From a word of an operand to the step that takes its beat."""
-_STORE = 8
+_STORE = 11
 """From the last word of results to its burst, and from the response to the end of the list."""
 _EPSILON = 1e-6
 

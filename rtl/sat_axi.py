@@ -27,7 +27,6 @@ from amaranth.hdl import (
     Value,
 )
 from amaranth.lib import data, stream, wiring
-from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Member, Out
 
 from hwsim.config import SatConfig
@@ -47,7 +46,7 @@ from hwsim.models.shell_map import ShellSpec, config_hash, packed_version
 from hwsim.rtl.axi import Slice, axis_in, axis_members, axis_out, command_layout, pass_ports
 from hwsim.rtl.registers import record_layout
 from hwsim.rtl.rowwise_parts import Queue
-from hwsim.rtl.sat_dma import OperandFetch, operand_layout
+from hwsim.rtl.sat_dma import OperandFetch, ReplayBuffer, operand_layout
 from hwsim.rtl.sequencer import job_layout
 from hwsim.rtl.shell import Shell, descriptor_payload, shell_members
 from hwsim.rtl.stce import array_members
@@ -212,17 +211,21 @@ class SatFeed(wiring.Component):
             counts: stream of the descriptors' beats less one.
         """
         depth = buffer_beats(self.buffers[2], self.z_bits)
-        m.submodules.results = fifo = SyncFIFOBuffered(width=self.z_bits, depth=depth)
+        # a replay buffer that plays every beat once is a queue
+        m.submodules.results = results = ReplayBuffer(self.z_bits, depth)
         sent = Signal(COUNT_BITS)  # beats of the present descriptor
         last, moves, ready = Signal(), Signal(), Signal()
-        valid = fifo.r_rdy & counts.valid
+        valid = results.o.valid & counts.valid
         m.d.comb += [
-            fifo.w_data.eq(self.z.payload),
-            fifo.w_en.eq(self.z.valid),
-            self.z.ready.eq(fifo.w_rdy),
+            results.play.valid.eq(1),
+            results.play.payload.beats.eq(1),
+            results.play.payload.repeats.eq(1),
+            results.i.payload.eq(self.z.payload),
+            results.i.valid.eq(self.z.valid),
+            self.z.ready.eq(results.i.ready),
             last.eq(sent == counts.payload),
             moves.eq(valid & ready),
-            fifo.r_en.eq(moves),
+            results.o.ready.eq(moves),
             counts.ready.eq(moves & last),
         ]
         with m.If(moves):
@@ -240,7 +243,7 @@ class SatFeed(wiring.Component):
                 gather.o.ready.eq(self.write_data0.ready),
             ]
         m.d.comb += [
-            target.payload.data.eq(fifo.r_data),
+            target.payload.data.eq(results.o.payload.data),
             target.payload.last.eq(last),
             target.valid.eq(valid),
             ready.eq(target.ready),

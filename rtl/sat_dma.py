@@ -12,13 +12,13 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.fifo import SyncFIFO
-from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hwsim.config_base import BusConfig
 from hwsim.models.bus_words import beats_per_word, words_per_beat
 from hwsim.models.sat_jobs import SPREAD_BITS, TAIL_BITS, buffer_beats
 from hwsim.rtl.axi import BYTES_BITS, command_layout
+from hwsim.rtl.ring_memory import RingMemory
 from hwsim.rtl.rowwise_parts import Queue
 from hwsim.rtl.width import COUNT_BITS, WordsToBeats
 
@@ -102,8 +102,7 @@ class ReplayBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
-        write, read = memory.write_port(), memory.read_port()
+        m.submodules.memory = memory = RingMemory(self.width, self.depth)
         m.submodules.output = output = SyncFIFO(
             width=played_layout(self.width).size, depth=_OUTPUT_WORDS
         )
@@ -111,14 +110,16 @@ class ReplayBuffer(wiring.Component):
         stored = Signal(range(self.depth + 1))  # beats whose place is not free
         fresh = Signal(range(self.depth + 1))  # of these, never played
         take = Signal()
+        write_at = Signal.like(memory.write_addr)
         m.d.comb += [
+            memory.write_addr.eq(write_at),
             self.i.ready.eq(stored != self.depth),
             take.eq(self.i.valid & self.i.ready),
-            write.en.eq(take),
-            write.data.eq(self.i.payload),
+            memory.write_en.eq(take),
+            memory.write_data.eq(self.i.payload),
         ]
         with m.If(take):
-            m.d.sync += write.addr.eq(write.addr + 1)
+            m.d.sync += write_at.eq(write_at + 1)
 
         active = Signal()
         beats = Signal(COUNT_BITS)  # of the run
@@ -126,7 +127,7 @@ class ReplayBuffer(wiring.Component):
         left = Signal(COUNT_BITS)  # beats of this pass that are not played, this one included
         passes = Signal(COUNT_BITS)  # passes that have not ended, this one included
         single = Signal()  # the run has one beat
-        start, here = Signal.like(read.addr), Signal.like(read.addr)
+        start, here = Signal.like(memory.read_addr), Signal.like(memory.read_addr)
         first, last = Signal(), Signal()  # this pass is
         end = Signal()  # this beat is the last of its pass
         issue, free, load = Signal(), Signal(), Signal()
@@ -135,8 +136,8 @@ class ReplayBuffer(wiring.Component):
         m.d.comb += [
             issue.eq(active & (credit != 0) & (~first | (fresh != 0))),
             free.eq(issue & last),
-            read.addr.eq(here),
-            read.en.eq(issue),
+            memory.read_addr.eq(here),
+            memory.read_en.eq(issue),
             load.eq(self.play.valid & (~active | (issue & end & last))),
             self.play.ready.eq(~active | (issue & end & last)),
         ]
@@ -180,7 +181,7 @@ class ReplayBuffer(wiring.Component):
         ]
         m.d.comb += [
             output.w_en.eq(arrived),
-            output.w_data.eq(Cat(read.data, tag)),
+            output.w_data.eq(Cat(memory.read_data, tag)),
             self.o.payload.eq(output.r_data),
             self.o.valid.eq(output.r_rdy),
             output.r_en.eq(self.o.ready),

@@ -6,6 +6,7 @@ plain assignments and always blocks that lint cleanly and synthesize the same ev
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from amaranth._toolchain.yosys import YosysError, find_yosys
@@ -19,6 +20,7 @@ from hwsim.models.array import ArrayShape
 from hwsim.models.nm import NMPattern
 from hwsim.rtl.delta_engine import chain_members, delta_parts
 from hwsim.rtl.engine import ENGINE_TOP, engine_members, training_parts
+from hwsim.rtl.ring_memory import memory_modules
 from hwsim.rtl.rowwise import rowwise_members, rowwise_parts
 from hwsim.rtl.stce import SparseArray, array_members, array_parts
 
@@ -127,15 +129,34 @@ def component_verilog(parts: dict[str, wiring.Component]) -> str:
     text = "\n".join(rtlil.convert(part, name=name) for name, part in parts.items())
     top = list(parts)[-1]
     script = (
-        f"read_rtlil <<rtlil\n{text}\nrtlil\n"
+        f"read_rtlil <<rtlil\n{text}\n{memory_modules(text)}\nrtlil\n"
         f"hierarchy -top {top}\nproc\nmemory_collect\n"
         "write_verilog -noattr\n"
     )
     yosys = find_yosys(lambda version: version >= (0, 40))
     try:
-        return yosys.run(["-q", "-"], script)
+        return _short_memories(yosys.run(["-q", "-"], script))
     except YosysError as error:  # our own RTL is wrong: not the user's mistake
         raise RuntimeError(f"Yosys refused the design: {error}") from error
+
+
+def _short_memories(text: str) -> str:
+    """A loop in place of the lines that give every word of a memory the same first value."""
+    return _MEMORY.sub(_loop, text)
+
+
+_MEMORY = re.compile(r"^  initial begin\n((?:    \S+\[\d+\] = \S+;\n){8,})  end\n", re.MULTILINE)
+
+
+def _loop(found: re.Match[str]) -> str:
+    words = re.findall(r"^    (\S+)\[(\d+)\] = (\S+);$", found[1], re.MULTILINE)
+    name, _, value = words[0]
+    if any((n, int(i), v) != (name, k, value) for k, (n, i, v) in enumerate(words)):
+        return found[0]
+    return (
+        f"  initial begin : {name}_start\n    integer i;\n"
+        f"    for (i = 0; i < {len(words)}; i = i + 1) {name}[i] = {value};\n  end\n"
+    )
 
 
 def _one_cluster(config: DeltaConfig) -> DeltaConfig:

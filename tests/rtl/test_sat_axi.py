@@ -31,12 +31,15 @@ pytestmark = pytest.mark.xdist_group("rtl-sat-axi")
 
 
 def machine(**changes: object) -> SatConfig:
-    """A 2 x 2 int8 array with memories so small that runs are cut and fetched again."""
+    """A 2 x 2 int8 array with memories so small that runs are cut and fetched again.
+
+    That of the results is so large that it is an instance of its own (`hwsim.rtl.ring_memory`).
+    """
     shape = ["rows=2", "cols=2", "format=int8", "sparsity=2:4", "psum_depth=16"]
     config = load_config("sat", [*shape, "interleave=1", "adder_latency=1"])
     assert isinstance(config, SatConfig)
-    small = {f"buffers.{name}_bytes": 256 for name in ("input", "weight", "output")}
-    return replace(config, small | changes)
+    small = {"buffers.input_bytes": 256, "buffers.weight_bytes": 256}
+    return replace(config, small | {"buffers.output_bytes": 16384} | changes)
 
 
 def layer(m: int, n: int, k: int, mode: int = OS, *, kept=None, seed: int = 0, wait=False) -> Layer:
