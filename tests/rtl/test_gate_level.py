@@ -32,6 +32,15 @@ DELTA = [
 ]
 
 
+COUNTER = """module counter(clk, rst, en, count);
+  input clk, rst, en;
+  output [5:0] count;
+  reg [5:0] count;
+  always @(posedge clk) if (rst) count <= 0; else if (en) count <= count + 5;
+endmodule
+"""
+
+
 @pytest.fixture
 def gates(monkeypatch):
     """Makes every build from now on one with netlists: call it with the modules' names."""
@@ -54,6 +63,33 @@ def is_netlist(text: str) -> bool:
     return "LUT4" in text and all(int(top) < 4 for top in re.findall(r"\breg \[(\d+):0\]", text))
 
 
+def test_a_module_becomes_cells_under_the_same_ports():
+    rest = "module other(a);\n  input a;\nendmodule\n"
+    text = gate_level_verilog(COUNTER + rest, ["counter"])
+    made = module_text(text, "counter")
+    assert is_netlist(made)
+    assert not is_netlist(COUNTER)
+    assert made.count("TRELLIS_FF") >= 6
+    assert set(re.findall(r"(?:in|out)put (?:\[5:0\] )?(\w+);", made)) == {
+        "clk", "rst", "en", "count"
+    }  # fmt: skip
+    assert text.endswith(rest)
+    with pytest.raises(ValueError, match="the design must have the module, but got 'pe'"):
+        module_text(text, "pe")
+
+
+def test_block_ram_is_refused():
+    memory = """module store(clk, we, a, d, q);
+  input clk, we; input [9:0] a; input [17:0] d; output reg [17:0] q;
+  reg [17:0] m [0:1023];
+  always @(posedge clk) begin if (we) m[a] <= d; q <= m[a]; end
+endmodule
+"""
+    with pytest.raises(ValueError, match="cells need a simulation model, but store has DP16KD"):
+        gate_level_verilog(memory, ["store"])
+
+
+@pytest.mark.slow
 def test_int8_processing_element(gates):
     gates(PE_MODULE)
     report = verify(load_config("sat", SAT), cases=1, seed=3)
@@ -61,6 +97,7 @@ def test_int8_processing_element(gates):
     assert report.result_words > 10
 
 
+@pytest.mark.slow
 def test_spgemm_lane(gates):
     gates(ROWWISE_LANE)
     config = load_config("spgemm", SPGEMM)
@@ -68,6 +105,7 @@ def test_spgemm_lane(gates):
     assert [what for what, _ in done] == [None] * 6
 
 
+@pytest.mark.slow
 def test_delta_streamer_and_output_lane(gates):
     gates(DELTA_STREAMER, DELTA_CODE)
     design = designs(load_config("delta", DELTA))[0]
