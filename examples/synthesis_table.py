@@ -38,7 +38,6 @@ from hwsim.synth_report import (
 )
 from hwsim.synth_rows import Row, measure, read_rows, write_rows
 
-SEEDS = (1, 2, 3)
 MODEL = Path(__file__).parents[1] / "hwsim" / MODEL_FILE
 
 
@@ -52,6 +51,8 @@ def main() -> int:
     parser.add_argument("--cached", action="store_true", help="start no tool")
     parser.add_argument("--report-only", action="store_true", help="from the CSV file alone")
     parser.add_argument("--processes", type=int, default=2, help="tools at work at once")
+    parser.add_argument("--seeds", type=int, default=3, help="placements each; 0 places nothing")
+    parser.add_argument("--targets", nargs="+", default=TARGETS_MEASURED, help="some of them")
     parser.add_argument("--only", default="", metavar="TEXT", help="points whose name has this")
     given = parser.parse_args()
     try:
@@ -59,7 +60,7 @@ def main() -> int:
             take(given.archive)
         points = [point for point in area_points() if given.only in name_of(point)]
         if given.plan:
-            jobs = plan(points)
+            jobs = plan(points, given)
             write_jobs(jobs, given.plan)
             say(f"{given.plan}: {len(jobs)} jobs")
             return 0
@@ -67,7 +68,7 @@ def main() -> int:
         make_folder(table.parent)
         rows = in_order(read_rows(table)) if table.exists() else []
         if not given.report_only:
-            jobs = read_jobs(given.jobs) if given.jobs else plan(points)
+            jobs = read_jobs(given.jobs) if given.jobs else plan(points, given)
             if not given.cached:
                 run_jobs(jobs, processes=given.processes, progress=say)
             rows = collected(points, jobs, rows, table)
@@ -81,13 +82,19 @@ def main() -> int:
 def collected(points: list[Point], jobs: list[SynthJob], old: list[Row], table: Path) -> list[Row]:
     """Rows of the jobs' points from the cache; the CSV file is written anew."""
     rows = {(row.point.key, row.target): row for row in old}
-    designs = {job.name: (job.verilog, job.top) for job in jobs}
+    named = {job.name: job for job in jobs}
     for point in points:
         for target in TARGETS_MEASURED:
-            seeds = SEEDS if point.placed else ()
-            if (design := designs.get(f"{name_of(point)} for {target}")) is None:
+            if (job := named.get(f"{name_of(point)} for {target}")) is None:
                 continue
-            row = measure(point, target, seeds=seeds, design=design, cached_only=True, progress=say)
+            row = measure(
+                point,
+                target,
+                seeds=job.seeds,
+                design=(job.verilog, job.top),
+                cached_only=True,
+                progress=say,
+            )
             if row is not None:
                 rows[point.key, target] = row
     kept = in_order(rows.values())
@@ -103,16 +110,17 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     return [replace(row, point=points[row.point.key][1]) for row in known]
 
 
-def plan(points: list[Point]) -> list[SynthJob]:
+def plan(points: list[Point], given: argparse.Namespace) -> list[SynthJob]:
     """A job for each point and target."""
     jobs = []
     for number, point in enumerate(points, 1):
         config = load_config(point.preset, list(point.overrides))
         verilog, top = block_verilog(point.block, config)
-        for target in TARGETS_MEASURED:
+        for target in given.targets:
             size = 1.0 + getattr(config, "lanes", 0)
             if point.block == "stce":
                 size = getattr(config, "rows", 1) * getattr(config, "cols", 1)
+            placed = point.placed and target == "ecp5"
             jobs.append(
                 SynthJob(
                     name=f"{name_of(point)} for {target}",
@@ -120,7 +128,7 @@ def plan(points: list[Point]) -> list[SynthJob]:
                     top=top,
                     target=target,
                     frequency_hz=config.clock_hz,
-                    seeds=SEEDS if point.placed and target == "ecp5" else (),
+                    seeds=tuple(range(1, given.seeds + 1)) if placed else (),
                     weight=size,
                 )
             )

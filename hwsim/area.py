@@ -164,6 +164,11 @@ def model_errors() -> list[dict[str, Any]]:
 
 @lru_cache(maxsize=1)
 def _model() -> dict[str, Any]:
-    text = resources.files("hwsim").joinpath(MODEL_FILE).read_text(encoding="utf-8")
+    try:
+        text = resources.files("hwsim").joinpath(MODEL_FILE).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(
+            f"the area model {MODEL_FILE} is missing; examples/synthesis_table.py makes it"
+        ) from None
     model: dict[str, Any] = json.loads(text)
     return model

@@ -65,6 +65,11 @@ _SAT_ARRAY_CHECK: tuple[tuple[int, int, tuple[str, ...]], ...] = (
     (12, 12, ()),
     (5, 9, ("sparsity=1:4", "interleave=2", "adder_latency=2", "psum_depth=1024")),
 )
+# Pipelines for speed on ECP5: what reaches the highest clock there, at these sizes.
+_SAT_FAST: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
+    "int8": ((2, 4, 8), ("adder_latency=2", "multiplier_latency=1", "interleave=2")),
+    "fp16": ((2, 4), ("adder_latency=5", "multiplier_latency=3", "interleave=5")),
+}
 _SPGEMM_UNITS_FIT = (
     (),
     ("format=int32",),
@@ -126,7 +131,7 @@ _GRU_UNITS_FIT = (
     ("table_bits=9",),
     ("activation_bits=12", "activation_fraction=6", "weight_bits=6", "weight_fraction=5"),
     ("accumulator_bits=32",),
-    ("prefetch=8", "fifo_depth=8", "address_bits=16", "channel_bits=9"),
+    ("address_bits=16", "channel_bits=9", "prefetch=8", "fifo_depth=8"),
 )
 _GRU_UNITS_CHECK = (("lanes=12", "accumulator_bits=28", "detector_width=2"),)
 
@@ -162,6 +167,7 @@ def area_points() -> Iterator[Point]:
     yield from _units()
     yield from _delta()
     yield from _arrays(_SAT_ARRAY_FIT, "fit")
+    yield from _fast()
     yield from _engines()
     yield from _arrays(_SAT_ARRAY_CHECK, "check")
 
@@ -215,13 +221,20 @@ def _delta() -> Iterator[Point]:
         for block in ("scanner", "streamer", "lanes", back, "engine"):
             for role, settings in _roles(fit, check):
                 for words in settings:
-                    scaled = block == "engine" and all("lanes" in w or "width" in w for w in words)
+                    scaled = all("lanes" in w or "width" in w for w in words)
+                    if (
+                        block == "engine"
+                        and role == "fit"
+                        and not scaled
+                        and "fifo" not in words[-1]
+                    ):
+                        continue  # what joins the blocks grows with their width and the queue
                     yield Point(
                         preset=preset,
                         overrides=words,
                         block=block,
                         role=role,
-                        placed=not words or scaled,
+                        placed=not words or (block == "engine" and scaled),
                     )
 
 
@@ -231,6 +244,13 @@ def _arrays(shapes: tuple[tuple[int, int, tuple[str, ...]], ...], role: Role) ->
             words = (f"rows={rows}", f"cols={cols}", f"format={fmt}", *more)
             placed = rows == cols and not more
             yield Point(preset="sat", overrides=words, block="stce", role=role, placed=placed)
+
+
+def _fast() -> Iterator[Point]:
+    for fmt, (sizes, more) in _SAT_FAST.items():
+        for size in sizes:
+            words = (f"rows={size}", f"cols={size}", f"format={fmt}", *more)
+            yield Point(preset="sat", overrides=words, block="stce", role="check", placed=True)
 
 
 def _engines() -> Iterator[Point]:

@@ -25,13 +25,17 @@ _HEAD = (
     "LUT", "FF", "DSP48E2", "BRAM36", "LUT4", "FF", "MULT18", "BRAM18", "fmax MHz", "of seeds"
 )  # fmt: skip
 _KEYS = ("lut", "ff", "dsp", "bram")
+_STAGES = ("adder_latency", "multiplier_latency", "interleave")
+Pipeline = tuple[int, ...]
+"""Stages by `_STAGES`."""
 
 
 def array_table(rows: Sequence[Row]) -> str:
-    """Markdown: the sparse array by size and format."""
-    lines = _head(("array", "format"))
-    for (size, number), targets in sorted(_arrays(rows).items(), key=lambda item: item[0]):
-        lines.append(_line((f"{size} x {size}", number), targets))
+    """Markdown: the sparse array by size, format and pipeline: adder, multiplier, interleave."""
+    lines = _head(("array", "format", "L / M / I"))
+    for (size, number, pipeline), targets in sorted(_arrays(rows).items(), key=lambda i: i[0]):
+        words = " / ".join(str(stages) for stages in pipeline)
+        lines.append(_line((f"{size} x {size}", number, words), targets))
     return "\n".join(lines) + "\n"
 
 
@@ -105,7 +109,8 @@ def figures(rows: Sequence[Row], fit: AreaFit) -> dict[str, Figure]:
 def _area_figure(rows: Sequence[Row], fit: AreaFit) -> Figure:
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     panels = figure.subplots(1, 2)
-    arrays = _arrays(rows)
+    preset = _pipeline(load_config("sat"))
+    arrays = {(s, f): targets for (s, f, p), targets in _arrays(rows).items() if p == preset}
     for axes, target, title, room in (
         (panels[0], "xcup", "UltraScale+: LUT", 1_182_240),
         (panels[1], "ecp5", "ECP5: LUT4", 83_640),
@@ -142,14 +147,14 @@ def _area_figure(rows: Sequence[Row], fit: AreaFit) -> Figure:
 def _fmax_figure(rows: Sequence[Row]) -> Figure:
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    arrays = _arrays(rows)
-    for number, colour in _COLOURS.items():
-        series = [
-            (size * size, arrays[size, number]["ecp5"])
-            for size, fmt in sorted(arrays)
-            if fmt == number and "ecp5" in arrays[size, fmt]
-        ]
-        _speeds(left, series, number, colour)
+    series_of: dict[tuple[str, Pipeline], list[tuple[int, Row]]] = {}
+    for (size, number, pipeline), targets in sorted(_arrays(rows).items(), key=lambda i: i[0]):
+        if "ecp5" in targets:
+            series_of.setdefault((number, pipeline), []).append((size * size, targets["ecp5"]))
+    for (number, pipeline), series in sorted(series_of.items(), key=lambda item: item[0]):
+        label = f"{number}, L / M / I = " + " / ".join(str(stages) for stages in pipeline)
+        usual = pipeline == _pipeline(load_config("sat"))
+        _speeds(left, series, label, _COLOURS[number], "o-" if usual else "s--")
     _sizes(left, "processing elements, rows x cols")
     left.set_title("sparse array, ECP5-85F grade 8")
     left.set_ylabel("fmax in MHz, median and range of seeds")
@@ -159,7 +164,7 @@ def _fmax_figure(rows: Sequence[Row]) -> Figure:
             for row in rows
             if row.point.preset == preset and row.point.block == "engine" and row.target == "ecp5"
         ]
-        _speeds(right, sorted(series, key=lambda item: item[0]), label, colour)
+        _speeds(right, sorted(series, key=lambda item: item[0]), label, colour, "o-")
     _sizes(right, "multiplier lanes")
     right.set_title("other engines")
     for axes in (left, right):
@@ -169,7 +174,9 @@ def _fmax_figure(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _speeds(axes: Axes, series: Iterable[tuple[int, Row]], label: str, colour: str) -> None:
+def _speeds(
+    axes: Axes, series: Iterable[tuple[int, Row]], label: str, colour: str, style: str
+) -> None:
     timed = [(x, row) for x, row in series if row.fmax_mhz is not None]
     if not timed:
         return
@@ -181,7 +188,7 @@ def _speeds(axes: Axes, series: Iterable[tuple[int, Row]], label: str, colour: s
             [m - min(row.seeds_mhz) for m, (_, row) in zip(middle, timed, strict=True)],
             [max(row.seeds_mhz) - m for m, (_, row) in zip(middle, timed, strict=True)],
         ],
-        fmt="o-",
+        fmt=style,
         lw=1.2,
         capsize=3,
         color=colour,
@@ -202,15 +209,22 @@ def _modelled(fit: AreaFit, size: int, number: str, target: str) -> dict[str, fl
     return predict(fit.model, config, "stce", target)
 
 
-def _arrays(rows: Iterable[Row]) -> dict[tuple[int, str], dict[str, Row]]:
-    """Square arrays of the preset by size and format, then by target."""
-    found: dict[tuple[int, str], dict[str, Row]] = {}
+def _arrays(rows: Iterable[Row]) -> dict[tuple[int, str, Pipeline], dict[str, Row]]:
+    """Square arrays by size, format and pipeline, the preset otherwise; then by target."""
+    found: dict[tuple[int, str, Pipeline], dict[str, Row]] = {}
     for row in rows:
         words = dict(word.split("=") for word in row.point.overrides)
-        square = set(words) == {"rows", "cols", "format"} and words["rows"] == words["cols"]
-        if row.point.block == "stce" and square:
-            found.setdefault((int(words["rows"]), words["format"]), {})[row.target] = row
+        extra = set(words) - {"rows", "cols", "format"}
+        if row.point.block != "stce" or words["rows"] != words["cols"] or extra - set(_STAGES):
+            continue
+        config = load_config(row.point.preset, list(row.point.overrides))
+        key = (int(words["rows"]), words["format"], _pipeline(config))
+        found.setdefault(key, {})[row.target] = row
     return found
+
+
+def _pipeline(config: Any) -> Pipeline:
+    return tuple(getattr(config, name) for name in _STAGES)
 
 
 def _lanes(row: Row) -> int:
