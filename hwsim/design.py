@@ -39,11 +39,10 @@ def write_design(config: Accelerator, folder: str | Path, *, training: bool = Fa
     }
     about = manifest(config, verilog, training=training)
     if not training:
-        from hwsim.design_axi import axi_files, axi_manifest
+        from hwsim.design_axi import axi_files
 
-        files = axi_files(config, top)
+        files, about["axi"] = axi_files(config, top)
         texts |= files
-        about["axi"] = axi_manifest(config, files)
     texts["manifest.json"] = json.dumps(about, indent=2) + "\n"
     path = make_folder(folder)
     for name, text in texts.items():

@@ -8,11 +8,11 @@ from typing import Any
 
 from hwsim.config import Accelerator
 
-__all__ = ["axi_files", "axi_manifest"]
+__all__ = ["axi_files"]
 
 
-def axi_files(config: Accelerator, core: str) -> dict[str, str]:
-    """The files by name.
+def axi_files(config: Accelerator, core: str) -> tuple[dict[str, str], dict[str, Any]]:
+    """The files by name, and what a build script needs to know of the top.
 
     Args:
         config: a configuration with RTL.
@@ -22,29 +22,24 @@ def axi_files(config: Accelerator, core: str) -> dict[str, str]:
         UserError: there is no top for this kind of accelerator.
     """
     from hwsim.models.register_files import shell_files
-    from hwsim.rtl.tops import axi_name, axi_ports, axi_spec, axi_verilog
+    from hwsim.models.shell_map import shell_map
+    from hwsim.rtl.tops import axi_design, axi_name, axi_spec
 
     top = axi_name(config)
-    return {
-        f"{top}.v": axi_verilog(config),
-        **shell_files(axi_spec(config), config.bus.data_bits),  # type: ignore[union-attr]
-        f"{top}.xdc": _constraints(config, top),
-        "package_ip.tcl": _package(config, top, core, axi_ports(config)),
-    }
-
-
-def axi_manifest(config: Accelerator, files: Mapping[str, str]) -> dict[str, Any]:
-    """What a build script needs to know of the top: ports, registers, hashes of the files."""
-    from hwsim.models.shell_map import shell_map
-    from hwsim.rtl.tops import axi_name, axi_ports, axi_spec
-
     spec = axi_spec(config)
-    registers = shell_map(spec, config.bus.data_bits)  # type: ignore[union-attr]
-    return {
-        "top": axi_name(config),
+    data_bits = config.bus.data_bits  # type: ignore[union-attr] # axi_spec refuses what has none
+    verilog, ports = axi_design(config)
+    files = {
+        f"{top}.v": verilog,
+        **shell_files(spec, data_bits),
+        f"{top}.xdc": _constraints(config, top),
+        "package_ip.tcl": _package(config, top, core, ports),
+    }
+    return files, {
+        "top": top,
         "interrupt": {"port": "irq", "active": "high", "sensitivity": "level"},
-        "ports": axi_ports(config),
-        "registers": {r.name: r.offset for r in registers.registers},
+        "ports": ports,
+        "registers": {r.name: r.offset for r in shell_map(spec, data_bits).registers},
         "record_bytes": spec.record_bytes,
         "opcodes": {name: code for name, (code, _) in spec.records.items()},
         "config_hash": f"{spec.config_hash:#010x}",

@@ -21,7 +21,7 @@ from hwsim.rtl.delta_axi import DELTA_AXI, DeltaAxi
 from hwsim.rtl.spgemm_axi import SPGEMM_AXI, SpgemmAxi
 from hwsim.rtl.verilog import component_verilog, engine_parts, port_table
 
-__all__ = ["axi_name", "axi_parts", "axi_ports", "axi_spec", "axi_verilog"]
+__all__ = ["axi_design", "axi_name", "axi_parts", "axi_spec"]
 
 Parts = dict[str, Callable[[], wiring.Component]]
 
@@ -84,20 +84,12 @@ def axi_parts(config: Accelerator, *, core: bool = False) -> Parts:
     return {**inner, **top} if core else top
 
 
-def axi_verilog(config: Accelerator) -> str:
-    """Verilog of a top without its core, whose module it instantiates.
+def axi_design(config: Accelerator) -> tuple[str, dict[str, dict[str, int | str]]]:
+    """Verilog of a top without its core, whose module it instantiates; its ports as `port_table`.
 
     Raises:
         UserError: as `axi_parts`.
     """
-    return component_verilog({name: make() for name, make in axi_parts(config).items()})
-
-
-def axi_ports(config: Accelerator) -> dict[str, dict[str, int | str]]:
-    """The top's ports: direction and width in bits.
-
-    Raises:
-        UserError: as `axi_parts`.
-    """
-    top = list(axi_parts(config).values())[-1]()
-    return port_table(top.signature.members)
+    parts = {name: make() for name, make in axi_parts(config).items()}
+    top = list(parts.values())[-1]
+    return component_verilog(parts), port_table(top.signature.members)
