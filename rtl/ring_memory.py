@@ -93,7 +93,7 @@ class RingMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         if self.width * self.depth > _PLAIN_BITS:
-            m.submodules.cells = Instance(
+            m.submodules.ring = Instance(
                 f"ring_memory_{self.depth}x{self.width}",
                 i_clk=ClockSignal(),
                 i_write_en=self.write_en,
