@@ -148,20 +148,23 @@ def take(archive: Path) -> None:
 
 
 def report(rows: list[Row], docs: Path, model: Path) -> None:
-    """Tables into the page, figures, the area model."""
-    fit = fit_area(rows)
-    write_model(fit, model)
+    """Tables into the page and figures; the area model once all its blocks have points."""
+    tables = {"arrays": array_table(rows), "units": unit_table(rows)}
+    fitted = {(row.target, row.point.block) for row in rows if row.point.role == "fit"}
+    wanted = {(target, point.block) for target in TARGETS_MEASURED for point in area_points()}
+    fit = None
+    if missing := sorted(f"{block} for {target}" for target, block in wanted - fitted):
+        say(f"no area model: there are no points of {', '.join(missing)}")
+    else:
+        fit = fit_area(rows)
+        write_model(fit, model)
+        tables |= {"capacity": capacity_table(fit), "errors": error_table(fit)}
+        say(f"model of {len(fit.residuals)} figures in {model}")
     images = make_folder(docs / "images")
     for name, figure in figures(rows, fit).items():
         write_bytes(images / f"{name}.png", render(figure, "png"))
     page = docs / "synthesis.md"
     text = page.read_text(encoding="utf-8") if page.exists() else ""
-    tables = {
-        "arrays": array_table(rows),
-        "units": unit_table(rows),
-        "capacity": capacity_table(fit),
-        "errors": error_table(fit),
-    }
     for name, table in tables.items():
         begin, end = f"<!-- {name} begin -->\n", f"<!-- {name} end -->"
         if begin not in text:
@@ -169,7 +172,7 @@ def report(rows: list[Row], docs: Path, model: Path) -> None:
         before, _, rest = text.partition(begin)
         text = f"{before}{begin}{table}{end}{rest.partition(end)[2]}"
     write_text(page, text)
-    say(f"{len(rows)} rows; model of {len(fit.residuals)} figures in {model}")
+    say(f"{len(rows)} rows in {page}")
 
 
 def name_of(point: Point) -> str:

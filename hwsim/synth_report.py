@@ -98,15 +98,15 @@ def capacity_table(fit: AreaFit) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figures(rows: Sequence[Row], fit: AreaFit) -> dict[str, Figure]:
-    """Figures by name: area and fmax against size."""
+def figures(rows: Sequence[Row], fit: AreaFit | None) -> dict[str, Figure]:
+    """Figures by name: area, with the model where there is one, and fmax against size."""
     return {
         "synth-area": _area_figure(rows, fit),
         "synth-fmax": _fmax_figure(rows),
     }
 
 
-def _area_figure(rows: Sequence[Row], fit: AreaFit) -> Figure:
+def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
     figure = Figure(figsize=(10.5, 4.4), layout="constrained")
     panels = figure.subplots(1, 2)
     preset = _pipeline(load_config("sat"))
@@ -124,6 +124,8 @@ def _area_figure(rows: Sequence[Row], fit: AreaFit) -> Figure:
                 color=colour,
                 label=f"{number}, synthesized",
             )
+            if fit is None:
+                continue
             line = (1, 2, 4, 8, 12, 16, 24, 32)
             axes.plot(
                 [s * s for s in line],
@@ -164,7 +166,7 @@ def _fmax_figure(rows: Sequence[Row]) -> Figure:
             for row in rows
             if row.point.preset == preset and row.point.block == "engine" and row.target == "ecp5"
         ]
-        _speeds(right, sorted(series, key=lambda item: item[0]), label, colour, "o-")
+        _speeds(right, sorted(series, key=lambda item: item[0]), label, colour, "o")
     _sizes(right, "multiplier lanes")
     right.set_title("other engines")
     for axes in (left, right):
