@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Assert, Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Assert, Cat, Fragment, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
 from amaranth.lib.wiring import In, Out
@@ -82,12 +82,14 @@ class DelayLane(wiring.Component):
     """
 
     def __init__(self, lane: Any, *, given: str, enable: str, o: str, depth: int) -> None:
+        self.lane = lane
         self.names = (given, enable, o)
         self.depth = depth
         super().__init__(dict(lane.signature.members.items()))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        Fragment.get(self.lane, None)  # else Amaranth warns that the lane was made and not used
         given, enable, o = (Value.cast(getattr(self, name)) for name in self.names)
         late = Delay(m, enable, reset=False)(given[: len(o)], self.depth, "word")
         m.d.comb += o.eq(late)
@@ -103,11 +105,13 @@ class SorterStub(wiring.Component):
     """
 
     def __init__(self, n_max: int, m: int) -> None:
+        self.lane = TopNLane(n_max=n_max, m=m)
         self.size = m
-        super().__init__(dict(TopNLane(n_max=n_max, m=m).signature.members.items()))
+        super().__init__(dict(self.lane.signature.members.items()))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        Fragment.get(self.lane, None)  # as in `DelayLane`
         length = Signal(range(self.size + 1))
         last = Signal.like(self.weight)
         at = Mux(self.move, 0, length)
