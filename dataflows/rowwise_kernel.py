@@ -117,7 +117,7 @@ def step_windows(
     mul_l, add_l = sizes[5], sizes[6]
     tok_d, req_d, prod_d, bank_d = sizes[7], sizes[8], sizes[9], sizes[10]
     column_bits, epochs, probe_limit = sizes[11], (1 << sizes[12]) - 1, sizes[13]
-    piece, stride = sizes[14], sizes[15]
+    piece, stride, shared = sizes[14], sizes[15], bus.sizes[0] != 0
     entries = 1 << slot_bits
     hash_mask = (1 << (bank_bits + slot_bits)) - 1
     bank_mask, slot_mask = banks - 1, entries - 1
@@ -221,7 +221,8 @@ def step_windows(
         if t >= limit:
             last_take = r[LAST] = -2
             break
-        step_bus(bus, t)
+        if shared:
+            step_bus(bus, t)
         # The window ends when everything behind the dispatcher stands still.
         flip = barrier and dq_n < PORT_QUEUE and r[CLOSING] == 0
         if flip:
@@ -404,7 +405,8 @@ def step_windows(
                 br_ok[i] = t + 1 + gaps[B_RSP, (br_n[i] + i * stride) % gap_n[B_RSP]]
                 br_at[i] += 1
                 if br_at[i] == br_q[i, q, 1]:
-                    answered(bus, B + i, br_q[i, q, 0], br_at[i], ELEMENT_BYTES)
+                    if shared:
+                        answered(bus, B + i, br_q[i, q, 0], br_at[i], ELEMENT_BYTES)
                     br_at[i] = 0
                     br_q_head[i] = q + 1 if q < req_d else 0
                     br_q_n[i] -= 1
@@ -422,7 +424,8 @@ def step_windows(
                     tail -= req_d + 1
                 br_q[i, tail, 0], br_q[i, tail, 1] = req[i, h, 0], req[i, h, 1]
                 br_q[i, tail, 2] = t + 1 + latency[3]
-                ask(bus, B + i, t, req[i, h, 0], req[i, h, 1], ELEMENT_BYTES)
+                if shared:
+                    ask(bus, B + i, t, req[i, h, 0], req[i, h, 1], ELEMENT_BYTES)
                 br_q_n[i] += 1
                 req_head[i] = h + 1 if h + 1 < req_d else 0
                 req_n[i] -= 1
