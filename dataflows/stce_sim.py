@@ -149,14 +149,14 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
     tiles = folds = length = word_steps = steps_last = idle_slots = 0
     tile = fold = word = step = turn = 0  # an os step is a slot, whose steps are turns
 
-    # emit[s % size]: the step s puts a beat in the result queue, a cycle after it is decided. What
-    # a step takes from the ports, the sequencer knew a step before.
+    # emit[s % size]: the step s puts a beat in the result queue, two cycles after it is decided.
+    # What a step takes from the ports, the sequencer knew a step before.
     size = max(os_exit + rows * turns, ws_exit) + 1
     emit = np.zeros(size, np.bool_)
     now = 0  # steps so far, modulo size
     need_a = need_b = False
     level = 0
-    arriving = False
+    arriving = decided = False  # beats of the last two cycles' steps that are not in the queue
     taken = 0
     n_job = n_a = n_b = 0
     valid_job, valid_a, valid_b, ready_z = gap_job[0], gap_a[0], gap_b[0], gap_z[0]
@@ -173,7 +173,7 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
         )
         a_ok = not need_a or t >= valid_a
         b_ok = not need_b or t >= valid_b
-        z_ok = level <= RESULT_QUEUE - 2
+        z_ok = level <= RESULT_QUEUE - 3
         en = a_ok and b_ok and z_ok
 
         if state == idle_state:
@@ -193,7 +193,8 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
             ready_z = t + 1 + gap_z[taken % gap_z.size]
             level -= 1
         level += arriving
-        arriving = en and emit[now]
+        arriving = decided
+        decided = en and emit[now]
         if en:
             emit[now] = False
             if need_a:

@@ -10,13 +10,15 @@ from dataclasses import dataclass, fields
 
 __all__ = ["FRONT_STEPS", "RESULT_QUEUE", "ArrayShape"]
 
-FRONT_STEPS = 1
-"""Cycles more from a step to its result than its registers take: the enable of a step is decided a
-cycle before the array takes it. The sequencer's flags are registered too, but a step ahead."""
+FRONT_STEPS = 2
+"""Cycles more from a step to its result than its registers take: a step that is decided in one
+cycle reaches the rows in the next and the PEs in the one after. The sequencer's flags are
+registered too, but a step ahead."""
 
-RESULT_QUEUE = 4
-"""Result beats that the output holds: the least with which a beat leaves every cycle, when a step
-is decided a cycle before its beat and without a look at the port."""
+RESULT_QUEUE = 8
+"""Result beats that the output holds. A step is decided without a look at the port and its beat
+comes two cycles later, so the last places are left to what is under way; half of the queue would
+keep a beat leaving in every cycle."""
 
 
 @dataclass(frozen=True, kw_only=True)

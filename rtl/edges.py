@@ -40,7 +40,7 @@ class OperandFeed(wiring.Component):
 
     Ports:
         step: the array advances in the next cycle.
-        take: that step brings a beat; `i` is this beat's word.
+        take: that step brings a beat; `i` was this beat's word in the cycle before.
         stationary: 1 weight stationary; constant while work is in flight.
         o: the word of `os_steps` or `ws_steps` steps before, in the array's step.
     """
@@ -58,12 +58,14 @@ class OperandFeed(wiring.Component):
         # The port's word is caught in every cycle: whether it is a beat comes too late to steer
         # registers all over the edge.
         caught = Signal(self.width, reset_less=True)
+        early = Signal(self.width, reset_less=True)
         held = Signal(self.width, reset_less=True)
         m.d.sync += [
             en.eq(self.step),
             fresh.eq(self.take),
             stationary.eq(self.stationary),
-            caught.eq(self.i),
+            early.eq(self.i),
+            caught.eq(early),
         ]
         with m.If(fresh):
             m.d.sync += held.eq(caught)

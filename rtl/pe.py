@@ -34,18 +34,25 @@ from hwsim.rtl.arithmetic import (
 )
 from hwsim.rtl.rowwise_parts import instance
 
-__all__ = ["ENABLE_MODULE", "EnableRegister", "ProcessingElement", "control_layout"]
+__all__ = [
+    "ENABLE_MODULE",
+    "EnableRegister",
+    "ProcessingElement",
+    "control_layout",
+    "enable_signature",
+]
 
 ENABLE_MODULE = "stce_enable"
-"""Name of the module that every enable register of a PE is an instance of."""
+"""Name of the module that every enable register is an instance of."""
 
 
-def _enable_signature() -> wiring.Signature:
+def enable_signature() -> wiring.Signature:
+    """Ports of an `EnableRegister`."""
     return wiring.Signature({"step": In(1), "en": Out(1)})
 
 
 class EnableRegister(wiring.Component):
-    """The enable of a part of a PE, a register.
+    """The enable of a part of the array, a register.
 
     A module of its own, so that synthesis does not merge the registers of several parts into one
     with the loads of all.
@@ -56,7 +63,7 @@ class EnableRegister(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__(_enable_signature())
+        super().__init__(enable_signature())
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -173,7 +180,7 @@ class ProcessingElement(wiring.Component):
         return m
 
     def _enable(self, m: Module, part: str) -> Value:
-        ports = instance(m, ENABLE_MODULE, f"enable_{part}", _enable_signature())
+        ports = instance(m, ENABLE_MODULE, f"enable_{part}", enable_signature())
         m.d.comb += ports.step.eq(self.step)
         return ports.en
 

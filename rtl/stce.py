@@ -41,7 +41,13 @@ from hwsim.rtl.edges import (
     feed_signature,
     sums_signature,
 )
-from hwsim.rtl.pe import ENABLE_MODULE, EnableRegister, ProcessingElement, control_layout
+from hwsim.rtl.pe import (
+    ENABLE_MODULE,
+    EnableRegister,
+    ProcessingElement,
+    control_layout,
+    enable_signature,
+)
 from hwsim.rtl.rowwise_parts import instance
 from hwsim.rtl.sequencer import Sequencer, flags_layout, job_layout
 from hwsim.rtl.stream import Delay
@@ -170,40 +176,42 @@ class SparseArray(wiring.Component):
             width=self.fmt.accumulator_bits * cols, depth=RESULT_QUEUE
         )
         flags = seq.flags
-        step = Signal()  # decided in this cycle; the array takes it in the next
-        en = Signal()
+        decided = Signal()  # a step: it reaches the rows in the next cycle, the PEs a cycle later
         room, have_a, have_b = Signal(), Signal(), Signal()
         m.d.comb += [
             have_a.eq(self.a.valid | ~flags.need_a),
             have_b.eq(self.b.valid | ~flags.need_b),
-            room.eq(results.level <= RESULT_QUEUE - 2),
-            step.eq(have_a & have_b & room),
-            seq.en.eq(step),
-            self.a.ready.eq(step & flags.need_a),
-            self.b.ready.eq(step & flags.need_b),
+            room.eq(results.level <= RESULT_QUEUE - 3),
+            decided.eq(have_a & have_b & room),
+            seq.en.eq(decided),
+            self.a.ready.eq(decided & flags.need_a),
+            self.b.ready.eq(decided & flags.need_b),
             self.z.valid.eq(results.r_rdy),
             self.z.payload.eq(results.r_data),
             results.r_en.eq(self.z.ready),
             self.idle.eq(seq.idle & ~results.r_rdy),
         ]
         m.d.sync += [
-            en.eq(step),
-            self.status.step.eq(seq.held & step),
+            self.status.step.eq(seq.held & decided),
             self.status.stall_z.eq(seq.held & ~room),
             self.status.stall_a.eq(seq.held & room & ~have_a),
             self.status.stall_b.eq(seq.held & room & have_a & ~have_b),
         ]
+        # Each row and column has its own copy of the step.
+        step = self._registered(m, decided, "step")
+        en = self._registered(m, step, "en")
         # The array sees a step's flags twice: here in front of its first register, ...
-        ahead = flags
+        ahead = Signal(flags_layout(self.array))
+        m.d.sync += ahead.eq(flags)
         # ... and here behind it.
         now = Signal(flags_layout(self.array))
         with m.If(step):
-            m.d.sync += now.eq(flags)
+            m.d.sync += now.eq(ahead)
         delay = Delay(m, en)
 
         controls, draining = self._controls(m, ahead, now, delay)
-        sums = self._partial_sums(m, step, now, delay)
-        bottoms = self._array(m, step, ahead, controls, [column.top for column in sums])
+        sums = self._partial_sums(m, decided, now, delay)
+        bottoms = self._array(m, decided, flags, ahead, controls, [column.top for column in sums])
         m.d.comb += [column.sum.eq(value) for column, value in zip(sums, bottoms, strict=True)]
 
         # South edge: what column 0's last row passes on is a result; the others follow.
@@ -215,13 +223,25 @@ class SparseArray(wiring.Component):
             leaver = instance(
                 m, _exit_module(c), f"exit{c}", exit_signature(self.fmt.accumulator_bits)
             )
-            m.d.comb += [leaver.step.eq(step), leaver.i.eq(bottoms[c])]
+            m.d.comb += [
+                leaver.step.eq(self._registered(m, decided, f"step_exit{c}")),
+                leaver.i.eq(bottoms[c]),
+            ]
             leavers.append(leaver.o)
         m.d.comb += [
-            results.w_en.eq(en & delay(emit, cols - 1, "emit")),
+            results.w_en.eq(
+                self._registered(m, step, "en_results") & delay(emit, cols - 1, "emit")
+            ),
             results.w_data.eq(Cat(leavers)),
         ]
         return m
+
+    @staticmethod
+    def _registered(m: Module, value: Value, name: str) -> Value:
+        """A register of its own, not merged with others of the same value."""
+        ports = instance(m, ENABLE_MODULE, name, enable_signature())
+        m.d.comb += ports.step.eq(value)
+        return ports.en
 
     def _controls(
         self, m: Module, ahead: Flags, now: Flags, delay: Delay
@@ -264,7 +284,7 @@ class SparseArray(wiring.Component):
             controls.append(control.as_value())
         return controls, draining
 
-    def _partial_sums(self, m: Module, step: Signal, now: Flags, delay: Delay) -> list[Any]:
+    def _partial_sums(self, m: Module, decided: Value, now: Flags, delay: Delay) -> list[Any]:
         """The columns' partial sums: the ports of their modules."""
         adder = self.array.multiply_steps + 1  # as in `_controls`
         address = now.act_index[: max(1, (self.array.psum_depth - 1).bit_length())]
@@ -285,7 +305,7 @@ class SparseArray(wiring.Component):
             )
             read, use, write, keep = steered
             m.d.comb += [
-                column.step.eq(step),
+                column.step.eq(self._registered(m, decided, f"step_sums{c}")),
                 column.read_in.eq(read),
                 column.use_in.eq(use),
                 column.write_in.eq(write),
@@ -301,7 +321,13 @@ class SparseArray(wiring.Component):
         return self.array.ws_exit - (self.array.cols - 1)
 
     def _array(
-        self, m: Module, step: Signal, ahead: Flags, controls: list[Value], tops: list[Value]
+        self,
+        m: Module,
+        decided: Value,
+        flags: Flags,
+        ahead: Flags,
+        controls: list[Value],
+        tops: list[Value],
     ) -> list[Value]:
         """Feeds and PEs; returns what leaves each column below."""
         rows, cols, bits = self.array.rows, self.array.cols, self.fmt.operand_bits
@@ -309,21 +335,22 @@ class SparseArray(wiring.Component):
         def feed(module: str, name: str, word: Value, take: Value) -> Value:
             ports = instance(m, module, name, feed_signature(len(word)))
             m.d.comb += [
-                ports.step.eq(step),
-                ports.take.eq(step & take),
+                ports.step.eq(self._registered(m, decided, f"step_{name}")),
+                ports.take.eq(self._registered(m, decided & take, f"take_{name}")),
                 ports.stationary.eq(ahead.stationary),
                 ports.i.eq(word),
             ]
             return ports.o
 
         down_pair = [
-            feed(_column_module(c), f"b{c}", Value.cast(self.b.payload[c]), ahead.need_b)
+            feed(_column_module(c), f"b{c}", Value.cast(self.b.payload[c]), flags.need_b)
             for c in range(cols)
         ]
         down_link: list[Value] = list(tops)
         for r in range(rows):
-            right_group = feed(_row_module(r), f"a{r}", Value.cast(self.a.payload[r]), ahead.need_a)
+            right_group = feed(_row_module(r), f"a{r}", Value.cast(self.a.payload[r]), flags.need_a)
             right_control: Value = controls[r]
+            step = self._registered(m, decided, f"step_row{r}")
             for c in range(cols):
                 group = Signal(self.array.group * bits, name=f"group_{r}_{c}")
                 pair = Signal(bits + self.index_bits, name=f"pair_{r}_{c}")
