@@ -133,7 +133,7 @@ class FrameReader:
         Where a byte opens no frame with a right CRC, the search goes on with the next byte.
         """
         self._held += data
-        found = []
+        found: list[Reply] = []
         while True:
             at = self._held.find(REPLY_SYNC)
             del self._held[: len(self._held) if at < 0 else at]
