@@ -270,8 +270,11 @@ class Board:
         """Run a list of `count` descriptors that stands in the memory, to its end.
 
         Raises:
-            UserError: the design reports an error, is not done in time, or there is no answer.
+            UserError: the design is not idle, reports an error, is not done in time, or there is
+                no answer.
         """
+        if not self.read("status")["idle"]:  # it would ignore the start
+            raise UserError("the board is not idle: reset it after an error before the next list")
         self.write("list_address_lo", value=list_address & 0xFFFFFFFF)
         self.write("list_address_hi", value=list_address >> 32)
         self.write("list_count", value=count)

@@ -188,6 +188,9 @@ def test_a_list_that_fails_or_never_ends_is_one_sentence():
         return plain(operation, address, length, payload, good)
 
     board._act = act
+    with pytest.raises(UserError, match="the board is not idle: reset it after an error before"):
+        named.run(0, 1)
+    board.registers[registers["status"].offset] = 1
     with pytest.raises(UserError, match="the board was not done within 5 s"):
         named.run(0, 1, timeout_s=5)
     board.registers |= {status: 0b10, registers["error"].offset: 8,
