@@ -160,9 +160,11 @@ def report(rows: list[Row], docs: Path, model: Path) -> None:
         write_model(fit, model)
         tables |= {"capacity": capacity_table(fit), "errors": error_table(fit)}
         say(f"model of {len(fit.residuals)} figures in {model}")
-    images = make_folder(docs / "images")
-    for name, figure in figures(rows, fit).items():
-        write_bytes(images / f"{name}.png", render(figure, "png"))
+    drawn = []
+    for name, (title, figure) in figures(rows, fit).items():
+        write_bytes(make_folder(docs / "images") / f"{name}.png", render(figure, "png"))
+        drawn.append(f"![{title}](images/{name}.png)\n")
+    tables["figures"] = "\n".join(drawn)
     page = docs / "synthesis.md"
     text = page.read_text(encoding="utf-8") if page.exists() else ""
     for name, table in tables.items():

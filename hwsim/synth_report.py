@@ -98,12 +98,18 @@ def capacity_table(fit: AreaFit) -> str:
     return "\n".join(lines) + "\n"
 
 
-def figures(rows: Sequence[Row], fit: AreaFit | None) -> dict[str, Figure]:
-    """Figures by name: area, with the model where there is one, and fmax against size."""
-    return {
-        "synth-area": _area_figure(rows, fit),
-        "synth-fmax": _fmax_figure(rows),
-    }
+def figures(rows: Sequence[Row], fit: AreaFit | None) -> dict[str, tuple[str, Figure]]:
+    """Title and figure by name: area, with the model if there is one, and fmax against size.
+
+    A figure is left out while no array has what it shows.
+    """
+    found = {}
+    arrays = [row for targets in _arrays(rows).values() for row in targets.values()]
+    if len({row.point.key for row in arrays}) > 1:
+        found["synth-area"] = ("LUTs against processing elements", _area_figure(rows, fit))
+    if len({row.point.key for row in arrays if row.seeds_mhz}) > 1:
+        found["synth-fmax"] = ("fmax against size", _fmax_figure(rows))
+    return found
 
 
 def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
