@@ -51,7 +51,7 @@ READ = 10
 WEIGHT = READ + 1
 """The same from a request of weights: one register more in front."""
 
-START = 7
+START = 10
 """From the write that starts a list to the fetcher's command."""
 
 RECORD = 4
@@ -60,9 +60,9 @@ RECORD = 4
 CUT = 2
 """From the last bus word of a beat to the beat."""
 
-STORE = 12
+STORE = 13
 """From the last result to the control that sees its frame acknowledged, without the memory's
-latency: gathered 2, queue 2, burst and its credit 3, address and word 2, the memory's answer 1,
+latency: gathered 2, queue 2, burst and its credit 3, arbiter, address and word 3, the memory's answer 1,
 response and count 2."""
 
 END = 5
