@@ -62,8 +62,8 @@ CUT = 2
 
 STORE = 13
 """From the last result to the control that sees its frame acknowledged, without the memory's
-latency: gathered 2, queue 2, burst and its credit 3, arbiter, address and word 3, the memory's answer 1,
-response and count 2."""
+latency: gathered 2, queue 2, burst and its credit 3, arbiter, address and word 3, the memory's
+answer 1, response and count 2."""
 
 END = 5
 """From there to the interrupt."""
