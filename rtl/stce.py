@@ -198,8 +198,8 @@ class SparseArray(wiring.Component):
             self.status.stall_b.eq(seq.held & room & have_a & ~have_b),
         ]
         # Each row and column has its own copy of the step.
-        step = self._registered(m, decided, "step")
-        en = self._registered(m, step, "en")
+        step = self._registered(m, decided, "advance")
+        en = self._registered(m, step, "enable")
         # The array sees a step's flags twice: here in front of its first register, ...
         ahead = Signal(flags_layout(self.array))
         m.d.sync += ahead.eq(flags)
@@ -350,7 +350,7 @@ class SparseArray(wiring.Component):
         for r in range(rows):
             right_group = feed(_row_module(r), f"a{r}", Value.cast(self.a.payload[r]), flags.need_a)
             right_control: Value = controls[r]
-            step = self._registered(m, decided, f"step_row{r}")
+            step = self._registered(m, decided, f"row_step{r}")
             for c in range(cols):
                 group = Signal(self.array.group * bits, name=f"group_{r}_{c}")
                 pair = Signal(bits + self.index_bits, name=f"pair_{r}_{c}")
