@@ -6,7 +6,7 @@ WORKERS ?= 2
 # Verilator builds of the tests and the demo, kept between runs
 export HWSIM_CACHE ?= $(CURDIR)/build/cache
 
-.PHONY: setup demo test test-slow test-lowest formal lint types bench clean
+.PHONY: setup demo test test-slow test-lowest formal synthesis-table lint types bench clean
 
 setup: $(VENV)/ready
 
@@ -34,6 +34,10 @@ test-lowest:
 	build/lowest/bin/uv pip install --quiet --python build/lowest/bin/python \
 		--resolution lowest-direct --editable '.[dev,verify,fpga,formal,sweep]'
 	build/lowest/bin/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not slow' tests
+
+# hours on two cores; goes on where it was stopped
+synthesis-table: setup
+	$(BIN)/python examples/synthesis_table.py --docs docs --processes $(WORKERS)
 
 # stream rules, arbiters, selectors, AXI engines: docs/formal.md
 formal: setup
