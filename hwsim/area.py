@@ -148,13 +148,10 @@ def estimate(config: Accelerator, target: str = "xcup", *, training: bool = Fals
     if isinstance(config, SatConfig) and target in _BUFFER_BYTES:
         sizes = config.buffers.model_dump().values()
         buffers = sum(-(-size // _BUFFER_BYTES[target]) for size in sizes)
-    return AreaEstimate(
-        target=target,
-        buffer_bram=buffers,
-        blocks=blocks,
-        **{key: round(value * 2) / 2 if key == "bram" else round(value)
-           for key, value in total.items()},
-    )  # fmt: skip
+    rounded: dict[str, Any] = {
+        key: round(value * 2) / 2 if key == "bram" else round(value) for key, value in total.items()
+    }
+    return AreaEstimate(target=target, buffer_bram=buffers, blocks=blocks, **rounded)
 
 
 def model_errors() -> list[dict[str, Any]]:

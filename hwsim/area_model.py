@@ -54,7 +54,11 @@ def predict(model: Model, config: Accelerator, unit: str, target: str) -> dict[s
 def resource_terms(part: Part, target: str) -> dict[str, Mapping[str, float]]:
     """The terms of a block by resource."""
     memories = {"block RAMs": part.block_rams(target)}
-    special = {"dsp": part.multipliers, "bram": memories, "memory_bits": memories}
+    special: dict[str, Mapping[str, float]] = {
+        "dsp": part.multipliers,
+        "bram": memories,
+        "memory_bits": memories,
+    }
     return {resource: special.get(resource, part.terms) for resource in RESOURCES[target]}
 
 

@@ -13,7 +13,7 @@ from hwsim.area import PARTS
 from hwsim.area_fit import AreaFit
 from hwsim.area_model import predict
 from hwsim.area_points import FORMATS
-from hwsim.config import load_config
+from hwsim.config import SatConfig, load_config
 from hwsim.synth_rows import Row
 
 __all__ = ["array_table", "capacity_table", "error_table", "figures", "unit_table"]
@@ -85,6 +85,7 @@ def capacity_table(fit: AreaFit) -> str:
     ]
     for number in FORMATS:
         config = load_config("sat", [f"format={number}"])
+        assert isinstance(config, SatConfig)
         units = ["stce", *(("sore", "wuve", "post") if number == "fp16" else ())]
         blocks = {unit: predict(fit.model, config, unit, "xcup") for unit in units}
         if len(blocks) > 1:

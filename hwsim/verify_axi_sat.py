@@ -242,8 +242,10 @@ def _judge(
 
 def _equal(config: SatConfig, layer: Layer, z: Any) -> bool:
     fmt = config.number
-    golden = gemm_compact if isinstance(layer.b, Compact) else gemm
-    want = golden(layer.a, layer.b, fmt)
+    if isinstance(layer.b, Compact):
+        want = gemm_compact(layer.a, layer.b, fmt)
+    else:
+        want = gemm(layer.a, layer.b, fmt)
     return bool((fmt.bits(z) == fmt.bits(want)).all())
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
 
-from hwsim.config import load_config
+from hwsim.config import SatConfig, load_config
 from hwsim.config_base import BusConfig
 from hwsim.rtl.axi import Slice
 from hwsim.rtl.blocks import block_parts
@@ -119,6 +121,13 @@ def all_checks() -> list[Check]:
     ]
 
 
+def _alone(
+    make: Callable[..., wiring.Component], *arguments: Any, **options: Any
+) -> Callable[[], Parts]:
+    """A circuit of one harness."""
+    return lambda: {"harness": make(*arguments, **options)}
+
+
 def stream_checks(
     component: str,
     make: Callable[[], Any],
@@ -157,12 +166,12 @@ def stream_checks(
 def _queues() -> Iterator[Check]:
     for depth in (2, 3, 4):
         yield from stream_checks(
-            f"Queue({depth})", lambda d=depth: Queue(_BITS, d), capacity=depth, leave=0, enter=1
+            f"Queue({depth})", partial(Queue, _BITS, depth), capacity=depth, leave=0, enter=1
         )
     for depth in (1, 2, 3):
         yield from stream_checks(
             f"EventQueue({depth})",
-            lambda d=depth: EventQueue(_BITS, d),
+            partial(EventQueue, _BITS, depth),
             capacity=depth,
             leave=0,
             enter=0,
@@ -172,7 +181,7 @@ def _queues() -> Iterator[Check]:
     for depth in (3, 4):
         yield from stream_checks(
             f"SyncFIFOBuffered({depth})",
-            lambda d=depth: BufferedQueue(_BITS, d),
+            partial(BufferedQueue, _BITS, depth),
             capacity=depth,
             leave=1,
             enter=1,
@@ -184,7 +193,7 @@ def _widths() -> Iterator[Check]:
     for beat, bus, run in ((8, 16, 3), (8, 16, 4), (16, 8, 2)):
         yield from stream_checks(
             f"{beat} to {bus} to {beat} bits, runs of {run}",
-            lambda b=beat, w=bus, r=run: WidthLoop(b, w, r),
+            partial(WidthLoop, beat, bus, run),
             capacity=9,
             leave=6,
             enter=4,
@@ -201,7 +210,7 @@ def _arbiters() -> Iterator[Check]:
                 rule=rule,
                 engine={"reached": "cover", "fair": "pdr"}.get(rule, "induction"),
                 depth=_COVER_CYCLES if rule == "reached" else 2,
-                make=lambda c=count, r=rule: {"harness": ArbiterHarness(RoundRobin(c), r)},
+                make=_alone(lambda c, r: ArbiterHarness(RoundRobin(c), r), count, rule),
             )
     for rule in ("one source", "work goes on"):
         yield Check(
@@ -209,7 +218,7 @@ def _arbiters() -> Iterator[Check]:
             rule=rule,
             engine="induction",
             depth=2,
-            make=lambda r=rule: {"harness": MergeHarness(_BITS, 3, r)},
+            make=_alone(MergeHarness, _BITS, 3, rule),
         )
 
 
@@ -217,7 +226,7 @@ def _pipelines() -> Iterator[Check]:
     for depth in (1, 2, 4):
         yield from stream_checks(
             f"lockstep({depth})",
-            lambda d=depth: LockstepPipe(_BITS, d),
+            partial(LockstepPipe, _BITS, depth),
             capacity=depth,
             leave=depth - 1,
             enter=0,
@@ -233,13 +242,14 @@ def _pipelines() -> Iterator[Check]:
 
 def _sequencer() -> Iterator[Check]:
     config = load_config("sat", list(_SAT))
+    assert isinstance(config, SatConfig)
     for rule in ("steps", "one job"):
         yield Check(
             component="Sequencer",
             rule=rule,
             engine="pdr" if rule == "one job" else "induction",
             depth=1,
-            make=lambda r=rule: {"harness": SequencerHarness(config.array, r)},
+            make=_alone(SequencerHarness, config.array, rule),
         )
 
 
@@ -278,7 +288,7 @@ def _lanes() -> Iterator[Check]:
             rule="lane holds",
             engine="induction",
             depth=1,
-            make=lambda make=make: {"harness": LaneHolds(make(), "en")},
+            make=_alone(lambda make: LaneHolds(make(), "en"), make),
         )
 
 
@@ -291,14 +301,14 @@ def _selectors() -> Iterator[Check]:
                 rule="selection",
                 engine="induction",
                 depth=1,
-                make=lambda make=make, n=n, m=m: {"harness": make(n, m)},
+                make=_alone(make, n, m),
             )
         yield Check(
             component=f"TopNLane {n}:{m}",
             rule="reached",
             engine="cover",
             depth=_COVER_CYCLES,
-            make=lambda n=n, m=m: {"harness": SorterHarness(n, m, reach=True)},
+            make=_alone(SorterHarness, n, m, reach=True),
         )
     yield from stream_checks(
         "TopNSelector 2:4",
@@ -372,7 +382,7 @@ def _axi() -> Iterator[Check]:
                 rule=rule,
                 engine=engine,
                 depth=_DATA_CYCLES if rule == "data" else _COVER_CYCLES,
-                make=lambda make=make, c=clients, r=rule: {"harness": make(bus, c, r)},
+                make=_alone(make, bus, clients, rule),
             )
 
 
@@ -396,7 +406,7 @@ def _blocks() -> Iterator[Check]:
                 rule="hold",
                 engine=engine,
                 depth=depth,
-                make=lambda n=name, o=overrides, b=block: _hold(n.split()[0], o, b),
+                make=partial(_hold, name.split()[0], overrides, block),
             )
 
 
