@@ -22,6 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+_FRONT_ROWS = 20
+"""Lines of a front that a sweep prints; one of four objectives can have hundreds."""
+
 Accel = Annotated[str, typer.Argument(help="Preset name or YAML file.", metavar="ACCEL")]
 Overrides = Annotated[
     list[str] | None,
@@ -169,16 +172,21 @@ def generate(
         if training:
             raise UserError("--board takes the inference array: leave out --training")
         from hwsim.board import board_config, write_board
+        from hwsim.rtl.synth import ToolFailure
 
-        paths = write_board(
-            board_config(board, tuple(overrides or ()), accelerator),
-            out,
-            board=board,
-            bitstream=bitstream,
-            seed=seed,
-            timeout_s=timeout,
-            progress=lambda message: print(message, file=sys.stderr),
-        )
+        try:
+            paths = write_board(
+                board_config(board, tuple(overrides or ()), accelerator),
+                out,
+                board=board,
+                bitstream=bitstream,
+                seed=seed,
+                timeout_s=timeout,
+                progress=lambda message: print(message, file=sys.stderr),
+            )
+        except ToolFailure as failure:
+            print(f"hwsim: {failure}", file=sys.stderr)
+            raise typer.Exit(1) from None
     elif bitstream:
         raise UserError("--bitstream needs --board: its part and pins make a bitstream")
     else:
@@ -321,9 +329,15 @@ def sweep(
     if json:
         _print_json(summary)
         return
-    print(f"{summary['points']} points, {summary['failed']} failed, in {out}")
-    for row in summary["pareto"]:
+    left_out = f", {summary['infeasible']} infeasible" if summary["infeasible"] else ""
+    print(f"{summary['points']} points, {summary['failed']} failed{left_out}, in {out}")
+    front = summary["pareto"]
+    for row in front[:_FRONT_ROWS]:
         print("  " + ", ".join(f"{key}={value}" for key, value in row.items()))
+    if len(front) > _FRONT_ROWS:
+        print(
+            f"  and {len(front) - _FRONT_ROWS} more of the front: pareto in {out / 'results.csv'}"
+        )
 
 
 @app.command()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from math import ceil
 
 import numpy as np
@@ -72,6 +73,7 @@ class NMPattern:
         return "dense" if self.dense else f"{self.n}:{self.m}"
 
 
+@lru_cache(maxsize=256)  # a configuration asks anew for every layer
 def parse_pattern(text: str) -> NMPattern:
     """`"dense"` or `"N:M"`, as configurations write it.
 
