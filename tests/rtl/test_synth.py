@@ -177,7 +177,7 @@ def test_a_killed_command_leaves_no_tool_behind(cache, tmp_path):
     (work / "wait.py").write_text(
         "from hwsim.rtl import synth; from pathlib import Path\n"
         "code = 'import os, time; print(os.getpid(), flush=True); time.sleep(600)'\n"
-        "synth._call('waiting', code, [], Path('.'), 'log', 600)\n"
+        "synth.run_tool('waiting', code, [], Path('.'), 'log', 600)\n"
     )
     parent = subprocess.Popen([sys.executable, "wait.py"], cwd=work)
     try:
