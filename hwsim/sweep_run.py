@@ -32,7 +32,7 @@ from hwsim.sweep_table import make_frame, summarise, write_results
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["run_sweep", "summarise"]
+__all__ = ["learnt_from", "outcome_of", "run_sweep", "summarise"]
 
 
 def run_sweep(
@@ -93,9 +93,9 @@ def run_sweep(
                     for finished in executor.run(list(missing.values())):
                         store.add(finished)
                         told.finished(finished, store.records)
-                rows = [_outcome(point, maker.measures, store.records) for point in points]
+                rows = [outcome_of(point, maker.measures, store.records) for point in points]
                 pairs = zip(points, rows, strict=True)
-                sampler.tell([_learnt(p, row, maker.measures) for p, row in pairs])
+                sampler.tell([learnt_from(p, row, maker.measures) for p, row in pairs])
         except UserError as error:
             if not store.records:
                 raise
@@ -110,13 +110,13 @@ def run_sweep(
                 file=sys.stderr,
             )
             raise
-        outcomes = [_outcome(point, maker.measures, store.records) for point in every]
+        outcomes = [outcome_of(point, maker.measures, store.records) for point in every]
         frame = make_frame(resolved, maker.measures, every, outcomes, store.records)
     write_results(frame, path)
     return frame
 
 
-def _outcome(point: Point, measures: Measures, records: Mapping[str, Record]) -> dict[str, Any]:
+def outcome_of(point: Point, measures: Measures, records: Mapping[str, Record]) -> dict[str, Any]:
     """Status, error and measures of a point whose runs are recorded."""
     if point.status:
         return {"status": point.status, "error": point.error}
@@ -138,7 +138,8 @@ def _outcome(point: Point, measures: Measures, records: Mapping[str, Record]) ->
     return {"status": "infeasible" if broken else "done", "error": broken} | found
 
 
-def _learnt(point: Point, outcome: Mapping[str, Any], measures: Measures) -> Learnt:
+def learnt_from(point: Point, outcome: Mapping[str, Any], measures: Measures) -> Learnt:
+    """What a method is told of a point and its outcome."""
     if outcome["status"] == "failed":
         return Learnt(point=point, objectives=None, feasible=False)
     values = tuple(sign * float(outcome[name]) for name, sign in measures.objectives)
