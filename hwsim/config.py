@@ -23,6 +23,7 @@ from hwsim.config_delta import DeltaConfig
 from hwsim.config_mac_skip import MacSkipConfig
 from hwsim.config_piuma import PiumaConfig
 from hwsim.config_spgemm import SpgemmConfig
+from hwsim.energy_block import EnergyBlock, Powered
 from hwsim.errors import UserError
 from hwsim.models.array import ArrayShape
 from hwsim.models.formats import NumberFormat, number_format
@@ -71,7 +72,7 @@ class BufferConfig(Frozen):
     output_bytes: Annotated[int, Field(ge=64)]
 
 
-class EnergyConfig(Frozen):
+class EnergyConfig(EnergyBlock):
     """Energy of each kind of event, in picojoules; the totals are counters times these.
 
     Attributes:
@@ -79,6 +80,8 @@ class EnergyConfig(Frozen):
         buffer_read_pj, buffer_write_pj: a byte to or from an on-chip buffer.
         dram_pj: a byte to or from DRAM.
         vector_pj: one element-wise operation.
+        input_pj, weight_pj, output_pj: a byte to or from the buffer of that operand; None takes
+            `buffer_read_pj` and `buffer_write_pj`. What DMA brings goes by `buffer_write_pj`.
     """
 
     mac_pj: Annotated[float, Field(ge=0)]
@@ -86,9 +89,12 @@ class EnergyConfig(Frozen):
     buffer_write_pj: Annotated[float, Field(ge=0)]
     dram_pj: Annotated[float, Field(ge=0)]
     vector_pj: Annotated[float, Field(ge=0)]
+    input_pj: Annotated[float, Field(ge=0)] | None = None
+    weight_pj: Annotated[float, Field(ge=0)] | None = None
+    output_pj: Annotated[float, Field(ge=0)] | None = None
 
 
-class _Array(Frozen):
+class _Array(Powered):
     """What the systolic machines share.
 
     Attributes:
@@ -280,8 +286,10 @@ def load_config(accelerator: str | Path, overrides: Iterable[str] = ()) -> Accel
     else:
         text = preset_text(source)
     data = _with_groups(parse_yaml(text, source))
+    overrides = tuple(overrides)
     for override in overrides:
         _apply(data, override)
+    _refuse_stated(data, (override.partition("=")[0].strip() for override in overrides))
     return _validate(data, source)
 
 
@@ -294,6 +302,7 @@ def replace(config: Machine, changes: Mapping[str, Any]) -> Machine:
     data = config.model_dump()
     for path, value in changes.items():
         _set(data, path, value)
+    _refuse_stated(data, changes)
     made = _validate(data, config.name)
     if type(made) is not type(config):
         raise UserError(f"kind: it cannot change from {config.kind} to {made.kind}")
@@ -311,6 +320,16 @@ def _with_groups(data: dict[str, Any]) -> dict[str, Any]:
     fields = model.model_fields if model is not None else {}
     groups = {n: f.default.model_dump() for n, f in fields.items() if isinstance(f.default, Frozen)}
     return groups | data
+
+
+def _refuse_stated(data: dict[str, Any], paths: Iterable[str]) -> None:
+    """Refuses energies that a table would replace."""
+    energy = data.get("energy")
+    if not isinstance(energy, dict) or energy.get("source") != "table":
+        return
+    for path in paths:
+        if path.startswith("energy.") and path.endswith("_pj"):
+            raise UserError(f"{path}: the table gives it with energy.source=table")
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

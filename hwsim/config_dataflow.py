@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from hwsim.config_base import DramConfig, Frozen
+from hwsim.energy_block import EnergyBlock, Powered
 
 __all__ = ["DataflowEnergy", "DataflowMemory", "SpgemmDataflowConfig"]
 
@@ -28,7 +29,7 @@ class DataflowMemory(Frozen):
     buffer_bytes: Annotated[int, Field(ge=0)]
 
 
-class DataflowEnergy(Frozen):
+class DataflowEnergy(EnergyBlock):
     """Energy of each kind of event, in picojoules; the totals are counters times these.
 
     Attributes:
@@ -49,7 +50,7 @@ class DataflowEnergy(Frozen):
     dram_pj: Annotated[float, Field(ge=0)]
 
 
-class SpgemmDataflowConfig(Frozen):
+class SpgemmDataflowConfig(Powered):
     """A machine known by its dataflow, its memories and its rates.
 
     Attributes:

@@ -13,13 +13,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hwsim.config_base import BusConfig, DramConfig, Frozen
+from hwsim.config_base import BusConfig, DramConfig
+from hwsim.energy_block import EnergyBlock, Powered
 from hwsim.models.delta_shape import DeltaShape
 
 __all__ = ["DeltaConfig", "DeltaEnergy"]
 
 
-class DeltaEnergy(Frozen):
+class DeltaEnergy(EnergyBlock):
     """Energy of each kind of event, in picojoules; the totals are counters times these.
 
     Attributes:
@@ -35,7 +36,7 @@ class DeltaEnergy(Frozen):
     dram_pj: Annotated[float, Field(ge=0)]
 
 
-class DeltaConfig(Frozen):
+class DeltaConfig(Powered):
     """The delta engine.
 
     Attributes:

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hwsim.config_base import DramConfig, Frozen
+from hwsim.config_base import DramConfig
 from hwsim.dataflows.scnn import ScnnShape
+from hwsim.energy_block import EnergyBlock, Powered
 
 __all__ = ["MacSkipConfig", "MacSkipEnergy"]
 
@@ -23,7 +24,7 @@ _FIELDS = {
 }
 
 
-class MacSkipEnergy(Frozen):
+class MacSkipEnergy(EnergyBlock):
     """Energy of each kind of event, in picojoules; the totals are counters times these.
 
     Attributes:
@@ -35,7 +36,7 @@ class MacSkipEnergy(Frozen):
     dram_pj: Annotated[float, Field(ge=0)]
 
 
-class MacSkipConfig(Frozen):
+class MacSkipConfig(Powered):
     """A machine that skips; a field that its law does not use is null.
 
     Attributes:

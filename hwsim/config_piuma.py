@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from hwsim.config_base import DramConfig, Frozen
+from hwsim.energy_block import EnergyBlock, Powered
 
 __all__ = [
     "CacheConfig",
@@ -242,7 +243,7 @@ class CostsConfig(Frozen):
     result: _Count
 
 
-class PiumaEnergyConfig(Frozen):
+class PiumaEnergyConfig(EnergyBlock):
     """Energy of each kind of event, in picojoules; the totals are counters times these.
 
     Attributes:
@@ -273,7 +274,7 @@ class Switches(Frozen):
     write_back: Literal["scan", "dma"]
 
 
-class PiumaConfig(Frozen):
+class PiumaConfig(Powered):
     """A PIUMA die and the SpGEMM kernel that runs on it.
 
     Attributes:

@@ -10,13 +10,14 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from hwsim.config_base import BusConfig, DramConfig, Frozen
+from hwsim.config_base import BusConfig, DramConfig
+from hwsim.energy_block import EnergyBlock, Powered
 from hwsim.models.rowwise import RowwiseShape
 
 __all__ = ["SpgemmConfig", "SpgemmEnergy"]
 
 
-class SpgemmEnergy(Frozen):
+class SpgemmEnergy(EnergyBlock):
     """Energy of each kind of event, in picojoules; the totals are counters times these.
 
     Attributes:
@@ -35,7 +36,7 @@ class SpgemmEnergy(Frozen):
     dram_pj: Annotated[float, Field(ge=0)]
 
 
-class SpgemmConfig(Frozen):
+class SpgemmConfig(Powered):
     """The row-wise engine.
 
     Attributes:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hwsim.delta_run import DeltaRun, latency
+from hwsim.energy import energy_parts, total_pj
 from hwsim.files import make_folder, write_all
 
 if TYPE_CHECKING:
@@ -118,6 +119,7 @@ class DeltaResult:
         counters: Counter[str] = Counter()
         for run in runs:
             counters.update(run.counters)
+        energy = energy_parts(config, counters)
         seconds = cycles / config.clock_hz
         played = self.frames / self.rate_hz if self.rate_hz else 0.0
         return {
@@ -132,7 +134,7 @@ class DeltaResult:
             "utilization": _share(macs, config.peak_macs_per_s * seconds),
             "dram_read_bytes": sum(run.dram_read_bytes for run in runs),
             "dram_write_bytes": sum(run.dram_write_bytes for run in runs),
-            "energy_pj": sum(run.energy_pj for run in runs),
+            "energy_pj": total_pj(energy),
             "counters": dict(sorted(counters.items())),
             "version": hwsim.__version__,
             "seed": self.seed,
@@ -146,7 +148,7 @@ class DeltaResult:
             "realtime": _share(played, seconds) if played else None,
             "parts": _total([run.parts for run in runs]),
             "bytes_by_cause": _total([run.bytes_by_cause for run in runs]),
-            "energy_parts_pj": _total([run.energy_parts_pj for run in runs]),
+            "energy_parts_pj": energy,
             "state_bytes": sum(run.state_bytes for run in runs),
             **self.quality,
         }

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from hwsim.config import ArrayConfig, SatConfig, SystolicConfig
 from hwsim.dataflows import systolic
 from hwsim.dataflows.stce import OS, WS, tail_cycles
+from hwsim.energy import energy_parts
 from hwsim.engine_vector import vector_run
 from hwsim.errors import UserError
-from hwsim.layer_run import LayerRun, energy, registered
+from hwsim.layer_run import LayerRun, registered
 from hwsim.memory import geometry_array
 from hwsim.models.array import ArrayShape
 from hwsim.models.nm import NMPattern
@@ -236,7 +237,6 @@ def _finish(
         "dram.write": parts["dram_write"],
         "sat.sore.element": parts["sore_elements"],
     }
-    macs = counters.get("sat.stce.mac", counters.get("systolic.array.mac", 0))
     return LayerRun(
         work=gemm,
         dataflow=dataflow,
@@ -253,7 +253,7 @@ def _finish(
         dram_read_bytes=parts["dram_read"],
         dram_write_bytes=parts["dram_write"],
         counters=registered(counters),
-        energy_parts_pj=energy(config, counters, macs, 0),
+        energy_parts_pj=energy_parts(config, counters),
         sore_wait=parts["sore_wait"],
         sore_busy=parts["sore_busy"],
     )

@@ -23,7 +23,7 @@ from math import ceil
 import numpy as np
 
 from hwsim.config_base import DramConfig
-from hwsim.config_dataflow import DataflowEnergy, SpgemmDataflowConfig
+from hwsim.config_dataflow import SpgemmDataflowConfig
 from hwsim.dataflows.fibre_cache import CacheCounts, fibre_lines, fibre_traffic
 from hwsim.dataflows.merger import insertions, merged_elements, row_fibres
 from hwsim.dataflows.row_order import affinity_order, permute_rows
@@ -31,6 +31,7 @@ from hwsim.dataflows.spgemm_counts import Counts, count, multiply
 from hwsim.dataflows.spgemm_hash import HashCounts, hash_product
 from hwsim.dataflows.spgemm_inner import inner_counts, inner_traffic
 from hwsim.dataflows.spgemm_outer import outer_traffic
+from hwsim.energy import energy_parts
 from hwsim.errors import UserError
 from hwsim.models.sparse import Csr
 from hwsim.models.spgemm import SparseProduct
@@ -56,7 +57,6 @@ class _Events:
 
     phases: tuple[_Phase, ...]
     counters: dict[str, int] = field(default_factory=dict)
-    merges: int = 0
     cache_bytes: int = 0
     z: Csr | None = None
 
@@ -82,6 +82,7 @@ def run_product(product: SparseProduct, config: SpgemmDataflowConfig) -> SpgemmR
         "spgemm.add": counts.adds,
         "spgemm.nnz_c": counts.nnz_c,
         **events.counters,
+        "spgemm.fibre_cache.read": events.cache_bytes,
         "dram.read": reads,
         "dram.write": writes,
     }
@@ -101,7 +102,7 @@ def run_product(product: SparseProduct, config: SpgemmDataflowConfig) -> SpgemmR
         macs_effective=counts.multiplies,
         bytes_by_cause=traffic,
         counters=counters,
-        energy_parts_pj=_energy(counters, events, config.energy),
+        energy_parts_pj=energy_parts(config, counters),
         z=multiply(a, b, counts.row_nnz) if events.z is None else events.z,
     )
 
@@ -128,7 +129,6 @@ def _row_wise(a: Csr, b: Csr, counts: Counts, config: SpgemmDataflowConfig) -> _
             "spgemm.fibre_cache.miss": cache.row_misses,
             "spgemm.merge.element": merged,
         },
-        merges=merged,
         cache_bytes=cache.bytes_read,
     )
 
@@ -160,7 +160,6 @@ def _outer(a: Csr, b: Csr, counts: Counts, config: SpgemmDataflowConfig) -> _Eve
             "spgemm.outer.partial": counts.multiplies,
             "spgemm.merge.compare": compares,
         },
-        merges=compares,
         cache_bytes=counts.multiplies * (_COORDINATE + config.value_bytes),
     )
 
@@ -301,20 +300,6 @@ def _spilled(done: HashCounts, config: SpgemmDataflowConfig) -> tuple[int, int, 
         burst * int(done.numeric_probes[numeric].sum()),
         burst * int(done.row_multiplies[numeric].sum()),
     )
-
-
-def _energy(
-    counters: Mapping[str, int], events: _Events, energy: DataflowEnergy
-) -> dict[str, float]:
-    return {
-        "multiply": counters["spgemm.multiply"] * energy.multiply_pj,
-        "add": counters["spgemm.add"] * energy.add_pj,
-        "merge": events.merges * energy.merge_pj,
-        "compare": counters.get("spgemm.inner.compare", 0) * energy.compare_pj,
-        "probe": counters.get("spgemm.hash.probe", 0) * energy.probe_pj,
-        "cache": events.cache_bytes * energy.cache_pj,
-        "dram": (counters["dram.read"] + counters["dram.write"]) * energy.dram_pj,
-    }
 
 
 def _add(sums: dict[str, int], more: Mapping[str, int]) -> None:

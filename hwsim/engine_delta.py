@@ -38,6 +38,7 @@ from hwsim.dataflows.delta_layer import (
     frame_cycles,
 )
 from hwsim.delta_run import DeltaRun
+from hwsim.energy import energy_parts
 from hwsim.errors import UserError
 from hwsim.models.delta import Conv, DeltaEncoder, Linear
 
@@ -148,6 +149,8 @@ def layer_run(
         "delta.item": nonzero.size,
         "delta.event": int(events.sum()),
         "delta.mac": macs,
+        "delta.weight_bytes": int(traffic["weights.read"].sum()),
+        "delta.state_bits": 8 * _on_chip_state(traffic),
         "dram.read": sum(v for k, v in moved.items() if k.endswith(".read")),
         "dram.write": sum(v for k, v in moved.items() if k.endswith(".write")),
     }
@@ -173,7 +176,7 @@ def layer_run(
         bytes_by_cause=moved,
         state_bytes=sum(_state_bytes(g, config)),
         counters=counters,
-        energy_parts_pj=_energy(counters, traffic, config),
+        energy_parts_pj=energy_parts(config, counters),
     )
 
 
@@ -266,6 +269,11 @@ def _traffic(
     return moved, bytes_of
 
 
+def _on_chip_state(traffic: dict[str, Ints]) -> int:
+    """Bytes of references and sums, wherever they live: they pass on-chip memory."""
+    return sum(int(x.sum()) for name, x in traffic.items() if name != "weights.read")
+
+
 def _up(x: NDArray) -> Ints:
     return np.ceil(x).astype(np.int64)
 
@@ -289,20 +297,6 @@ def _state_bytes(g: LayerGeometry, config: DeltaConfig) -> tuple[int, int]:
     items = g.height * g.width * g.channels
     sums = g.out_height * g.out_width * g.filters
     return ceil(items * config.activation_bits / 8), ceil(sums * config.accumulator_bits / 8)
-
-
-def _energy(
-    counters: dict[str, int], traffic: dict[str, Ints], config: DeltaConfig
-) -> dict[str, float]:
-    """Weights and state pass on-chip memory wherever they live; DRAM comes on top."""
-    e = config.energy
-    state = sum(int(x.sum()) for name, x in traffic.items() if name != "weights.read")
-    return {
-        "mac": counters["delta.mac"] * e.mac_pj,
-        "weights": int(traffic["weights.read"].sum()) * e.weight_pj,
-        "state": state * e.state_pj,
-        "dram": (counters["dram.read"] + counters["dram.write"]) * e.dram_pj,
-    }
 
 
 def _check_fits(name: str, layer: Linear | Conv, g: LayerGeometry, config: DeltaConfig) -> None:

@@ -32,6 +32,7 @@ from hwsim.dataflows.delta_rnn import layer_cycles_many
 from hwsim.dataflows.gru_stream import codes, fixed_stream, float_stream, lstm_stream
 from hwsim.delta_result import DeltaResult
 from hwsim.delta_run import DeltaRun
+from hwsim.energy import energy_parts
 from hwsim.errors import UserError
 from hwsim.models.delta_gru import GruWeights
 from hwsim.models.nsnet2 import Gru
@@ -196,6 +197,8 @@ def gru_run(layer: str, stream: LayerStream, config: DeltaConfig, *, first: bool
         "delta.event": count,
         "delta.mac": macs,
         "delta.gate": frames * hidden,
+        "delta.weight_bytes": count * _bytes(gates * hidden, config.weight_bits),
+        "delta.state_bits": _state_bits(frames, count, stream, config),
         "dram.read": sum(v for k, v in moved.items() if k.endswith(".read")),
         "dram.write": sum(v for k, v in moved.items() if k.endswith(".write")),
     }
@@ -217,7 +220,7 @@ def gru_run(layer: str, stream: LayerStream, config: DeltaConfig, *, first: bool
         bytes_by_cause=moved,
         state_bytes=_state_bytes(stream, config),
         counters=counters,
-        energy_parts_pj=_energy(counters, stream, config),
+        energy_parts_pj=energy_parts(config, counters),
     )
 
 
@@ -321,20 +324,13 @@ def _traffic(stream: LayerStream, events: NDArray[np.int64], config: DeltaConfig
     return moved
 
 
-def _energy(counters: dict[str, int], stream: LayerStream, config: DeltaConfig) -> dict[str, float]:
+def _state_bits(frames: int, events: int, stream: LayerStream, config: DeltaConfig) -> int:
     """Every event reads and writes its column of sums, every item reads its reference; an event
     writes it; the gates read four sums and write the state."""
-    e, items, events = config.energy, counters["delta.item"], counters["delta.event"]
-    width, sums = config.activation_bits / 8, config.accumulator_bits / 8
-    state = (items + events) * width + 2 * counters["delta.mac"] * sums
-    state += counters["delta.gate"] * (_SUMS * sums + width)
-    weights = events * _bytes(stream.gates * stream.hidden, config.weight_bits)
-    return {
-        "mac": counters["delta.mac"] * e.mac_pj,
-        "weights": weights * e.weight_pj,
-        "state": state * e.state_pj,
-        "dram": (counters["dram.read"] + counters["dram.write"]) * e.dram_pj,
-    }
+    width, sums = config.activation_bits, config.accumulator_bits
+    items = frames * (stream.inputs + stream.hidden)
+    state = (items + events) * width + 2 * events * stream.gates * stream.hidden * sums
+    return state + frames * stream.hidden * (_SUMS * sums + width)
 
 
 def _dense(layers: list[LayerStream], config: DeltaConfig) -> int:

@@ -33,6 +33,7 @@ from hwsim.dataflows.scnn import scnn_cycles, scnn_dense_cycles
 from hwsim.dataflows.sparten import sparten_cycles
 from hwsim.delta_result import DeltaResult
 from hwsim.delta_run import DeltaRun
+from hwsim.energy import energy_parts
 from hwsim.errors import UserError
 from hwsim.models.masks import MaskedLayer
 
@@ -173,10 +174,7 @@ def _run(layers: Sequence[MaskedLayer], config: MacSkipConfig) -> DeltaRun:
         frame_nonzero=nonzero,
         bytes_by_cause=traffic,
         counters=counters,
-        energy_parts_pj={
-            "mac": counters["mac_skip.issued"] * config.energy.mac_pj,
-            "dram": (counters["dram.read"] + counters["dram.write"]) * config.energy.dram_pj,
-        },
+        energy_parts_pj=energy_parts(config, counters),
     )
 
 

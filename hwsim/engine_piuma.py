@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hwsim.config_piuma import PiumaConfig
 from hwsim.dataflows.piuma import WAITS, Die, MachineRun, run_kernel
+from hwsim.energy import energy_parts
 from hwsim.models.spgemm import SparseProduct
 from hwsim.spgemm_run import SpgemmRun, apportion
 
@@ -54,6 +55,7 @@ def run_product(product: SparseProduct, config: PiumaConfig) -> SpgemmRun:
     read = sum(v for n, v in run.bytes_by_cause.items() if n.endswith(".read"))
     counters["dram.read"] = read
     counters["dram.write"] = sum(run.bytes_by_cause.values()) - read
+    counters["spgemm.piuma.cycle"] = run.cycles
     return SpgemmRun(
         layer=product.layer,
         op=product.op,
@@ -70,7 +72,7 @@ def run_product(product: SparseProduct, config: PiumaConfig) -> SpgemmRun:
         macs_effective=multiplies,
         bytes_by_cause=run.bytes_by_cause,
         counters=counters,
-        energy_parts_pj=_energy(run, config),
+        energy_parts_pj=energy_parts(config, counters),
         z=run.z,
         machine=run,
     )
@@ -130,17 +132,3 @@ def _parts(run: MachineRun) -> dict[str, int]:
     weights = {"issue": int(run.thread_issue.sum())}
     weights |= dict(zip(WAITS, run.thread_wait.sum(axis=0).tolist(), strict=True))
     return apportion(run.cycles, weights)
-
-
-def _energy(run: MachineRun, config: PiumaConfig) -> dict[str, float]:
-    energy, counts = config.energy, run.counts
-    seconds = run.cycles / config.clock_hz
-    return {
-        "instructions": counts["instruction"] * energy.instruction_pj,
-        "scratchpad": counts["scratchpad"] * energy.scratchpad_pj,
-        "atomics": counts["atomic"] * energy.atomic_pj,
-        "cache": (counts["cache_hit"] + counts["cache_miss"]) * energy.cache_pj,
-        "dram": sum(run.bytes_by_cause.values()) * energy.dram_pj,
-        "mesh": counts["hop_bytes"] * energy.hop_pj,
-        "static": seconds * energy.static_w * 1e12,
-    }

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from hwsim.config_spgemm import SpgemmConfig
 from hwsim.dataflows.rowwise_sim import MemoryLatency, RowwiseRun, simulate
+from hwsim.energy import energy_parts
 from hwsim.errors import UserError
 from hwsim.models.rowwise import RowLists, row_bound, spill_operands, windows
 from hwsim.models.sparse import Csr
@@ -88,7 +89,7 @@ def run_product(product: SparseProduct, config: SpgemmConfig) -> SpgemmRun:
         macs_effective=multiplies,
         bytes_by_cause=traffic,
         counters=counters,
-        energy_parts_pj=_energy(counters, config),
+        energy_parts_pj=energy_parts(config, counters),
         z=z,
     )
 
@@ -203,19 +204,3 @@ def _between(amounts: NDArray[np.int64], ends: NDArray[np.int64]) -> NDArray[np.
 
 def _whole(amount: int, burst: int) -> int:
     return -(-amount // burst) * burst
-
-
-def _energy(counters: dict[str, int], config: SpgemmConfig) -> dict[str, float]:
-    energy = config.energy
-    # a product that spills is formed again, as one times itself
-    formed = counters["spgemm.multiply"] + counters["spgemm.hash.spill"]
-    inserts, sums = counters["spgemm.hash.insert"], counters["spgemm.hash.accumulate"]
-    return {
-        "multiply": formed * energy.multiply_pj,
-        "add": sums * energy.add_pj,
-        "probe": (counters["spgemm.hash.probe"] + inserts) * energy.probe_pj,
-        # an entry is written and drained, a sum reads and writes it
-        "dense": 2 * (inserts + sums) * energy.dense_pj,
-        "queue": formed * energy.queue_pj,
-        "dram": (counters["dram.read"] + counters["dram.write"]) * energy.dram_pj,
-    }

@@ -5,7 +5,8 @@ from __future__ import annotations
 from math import ceil
 
 from hwsim.config import ArrayConfig
-from hwsim.layer_run import LayerRun, energy, registered
+from hwsim.energy import energy_parts
+from hwsim.layer_run import LayerRun, registered
 from hwsim.memory import dram_cycles, run_bytes
 from hwsim.models.work import Vector
 
@@ -42,7 +43,7 @@ def vector_run(work: Vector, config: ArrayConfig) -> LayerRun:
         dram_read_bytes=read,
         dram_write_bytes=written,
         counters=registered(counters),
-        energy_parts_pj=energy(config, counters, 0, work.operations),
+        energy_parts_pj=energy_parts(config, counters),
     )
 
 

@@ -1,14 +1,13 @@
-"""What a layer and stage did on an accelerator, and the energy of its events."""
+"""What a layer and stage did on an accelerator."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from hwsim.config import ArrayConfig
 from hwsim.models.counters import counter
 from hwsim.models.work import Work
 
-__all__ = ["LayerRun", "energy", "registered"]
+__all__ = ["LayerRun", "registered"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,24 +51,6 @@ class LayerRun:
     @property
     def energy_pj(self) -> float:
         return sum(self.energy_parts_pj.values())
-
-
-def energy(
-    config: ArrayConfig, counters: dict[str, int], macs: int, operations: int
-) -> dict[str, float]:
-    """Energy by part: every term is one counter, or a sum of them, times one energy."""
-    e = config.energy
-    reads = counters.get("buffer.input_read", 0) + counters.get("buffer.weight_read", 0)
-    moved = counters.get("buffer.dma", 0)
-    return {
-        "mac": macs * e.mac_pj,
-        "vector": operations * e.vector_pj,
-        # what DMA brings is written once on chip, what it takes is read once
-        "buffer": (reads + counters.get("dram.write", 0)) * e.buffer_read_pj
-        + (counters.get("buffer.output_write", 0) + counters.get("dram.read", 0))
-        * e.buffer_write_pj,
-        "dram": moved * e.dram_pj,
-    }
 
 
 def registered(counters: dict[str, int]) -> dict[str, int]:

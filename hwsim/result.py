@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwsim.config import ArrayConfig, dump_config
+from hwsim.energy import energy_parts, total_pj
 from hwsim.engine import LayerRun
 from hwsim.files import make_folder, write_all
 from hwsim.models.work import Gemm, Vector
@@ -77,7 +78,8 @@ class Result:
         """Totals; the keys are a contract, see `summary.json` in the README.
 
         `utilization` is kept multiply-accumulates over the array's own peak; `utilization_dense`
-        is dense ones over the peak that the pattern allows. Neither can pass 1.
+        is dense ones over the peak that the pattern allows. Neither can pass 1. Energy is computed
+        from the summed counters, so it may differ in its last digits from the sum over layers.
         """
         import hwsim
 
@@ -86,6 +88,7 @@ class Result:
         for run in self.runs:
             counters.update(run.counters)
         pattern = self.config.pattern
+        energy = energy_parts(self.config, counters)
         return {
             "workload": self.workload,
             "accelerator": self.config.name,
@@ -101,11 +104,12 @@ class Result:
             ),
             "dram_read_bytes": total.dram_read_bytes,
             "dram_write_bytes": total.dram_write_bytes,
-            "energy_pj": total.energy_pj,
+            "energy_pj": total_pj(energy),
             "counters": dict(sorted(counters.items())),
             "version": hwsim.__version__,
             "seed": self.seed,
             "notes": list(self.notes),
+            "energy_parts_pj": energy,
         } | (self._training() if self.phase == "training" else {})
 
     def _training(self) -> dict[str, Any]:
@@ -179,7 +183,6 @@ class _Totals:
         self.macs_effective = sum(r.macs_effective for r in runs)
         self.dram_read_bytes = sum(r.dram_read_bytes for r in runs)
         self.dram_write_bytes = sum(r.dram_write_bytes for r in runs)
-        self.energy_pj = sum(r.energy_pj for r in runs)
 
 
 def _row(run: LayerRun, config: ArrayConfig) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from hwsim.config_base import DramConfig
+from hwsim.energy import energy_parts, total_pj
 from hwsim.files import make_folder, write_all
 from hwsim.spgemm_machine import MACHINE_FIGURES, machine_summary, thread_rows, timeline_rows
 from hwsim.spgemm_run import SpgemmRun, total
@@ -105,10 +106,7 @@ class SpgemmResult:
         writes = sum(run.dram_write_bytes for run in runs)
         counters = total(run.counters for run in runs)
         wide = config.dram.bytes_per_cycle
-        energy: dict[str, float] = {}
-        for run in runs:
-            for name, value in run.energy_parts_pj.items():
-                energy[name] = energy.get(name, 0.0) + value
+        energy = energy_parts(config, counters)
         seconds = cycles / config.clock_hz
         return {
             "workload": self.workload,
@@ -122,7 +120,7 @@ class SpgemmResult:
             "utilization": _share(macs, config.peak_macs_per_cycle * cycles),
             "dram_read_bytes": reads,
             "dram_write_bytes": writes,
-            "energy_pj": sum(run.energy_pj for run in runs),
+            "energy_pj": total_pj(energy),
             "counters": dict(sorted(counters.items())),
             "version": hwsim.__version__,
             "seed": self.seed,

@@ -26,10 +26,11 @@ import numpy as np
 from hwsim.config import ArrayConfig, SatConfig
 from hwsim.dataflows.sore import topn_cycles
 from hwsim.dataflows.wuve import update_cycles
+from hwsim.energy import energy_parts
 from hwsim.engine import pattern_of, run_layer
 from hwsim.engine_vector import stream_cycles
 from hwsim.errors import UserError
-from hwsim.layer_run import LayerRun, energy, registered
+from hwsim.layer_run import LayerRun, registered
 from hwsim.memory import run_bytes
 from hwsim.models.nm import NMPattern
 from hwsim.models.pruning import METHODS
@@ -114,7 +115,7 @@ def _online(run: LayerRun, config: SatConfig) -> LayerRun:
         cycles=run.sore_wait,
         issue=run.sore_wait,
         counters=registered(counters),
-        energy_parts_pj=energy(config, counters, 0, 0),
+        energy_parts_pj=energy_parts(config, counters),
     )
 
 
@@ -159,7 +160,7 @@ def _update(item: Update, config: SatConfig) -> list[LayerRun]:
             dram_read_bytes=read,
             dram_write_bytes=written,
             counters=registered(counters),
-            energy_parts_pj=energy(config, counters, 0, operations),
+            energy_parts_pj=energy_parts(config, counters),
         )
     ]
     if pruned:
@@ -185,7 +186,7 @@ def _generate(
         cycles=beyond,
         issue=beyond,
         counters=registered(counters),
-        energy_parts_pj=energy(config, counters, 0, 0),
+        energy_parts_pj=energy_parts(config, counters),
     )
 
 

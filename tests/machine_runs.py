@@ -67,6 +67,7 @@ def made_up_run(layer="p0", cycles=1000, *, machine=True, seed=0, bucket=64, spa
         counters={
             "spgemm.multiply": 270, "spgemm.add": 70, "spgemm.nnz_c": 200,
             "spgemm.hash.probe": 405, "spgemm.hash.insert": 200, "spgemm.hash.accumulate": 70,
+            "dram.read": 4320, "dram.write": 2400,
         },
         energy_parts_pj={"logic": 100.5, "dram": 4000.0},
         machine=detail,
