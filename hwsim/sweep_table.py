@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hwsim.files import write_bytes, write_text, write_with
+from hwsim.files import write_text, write_with
 from hwsim.pareto import pareto_front
 from hwsim.sweep_measures import Measures
 from hwsim.sweep_points import Point
@@ -56,7 +56,7 @@ def make_frame(
         runs = [records[run.key] for run in point.runs]
         times = (rank, sum(r.took for r in runs), max(r.elapsed for r in runs)) if runs else ()
         rows.append(row | dict(zip(TIMING, times or (None, None, None), strict=True)))
-    frame = pd.DataFrame(rows)
+    frame = pd.DataFrame(rows, columns=None if rows else _columns(spec, measures))
     frame.attrs["objectives"] = dict(spec.objectives)
     frame["pareto"] = False
     signs = np.array([sign for _, sign in measures.objectives])
@@ -72,19 +72,20 @@ def make_frame(
 
 
 def write_results(frame: pd.DataFrame, path: Path) -> None:
-    """Write `results.csv`, `results.parquet` and the figure of the front.
+    """Write `results.csv`, `results.parquet`, the figures and `report.html`.
+
+    Args:
+        frame: of `make_frame`.
+        path: the folder, which holds `sweep.yaml`.
 
     Raises:
         UserError: the folder cannot be written or the disk is full.
     """
-    from hwsim.figures import render
-    from hwsim.sweep_figures import plot_pareto
+    from hwsim.sweep_report import write_sweep_report
 
     write_text(path / "results.csv", frame.to_csv(index=False))
     _write_parquet(frame, path / "results.parquet")
-    figure = plot_pareto(frame).figure
-    for kind in ("png", "svg"):
-        write_bytes(path / f"pareto.{kind}", render(figure, kind))
+    write_sweep_report(path)
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:
@@ -102,6 +103,12 @@ def summarise(frame: pd.DataFrame) -> dict[str, Any]:
         "infeasible": int((frame["status"] == "infeasible").sum()),
         "pareto": json.loads(front[shown].to_json(orient="records")),
     }
+
+
+def _columns(spec: SweepSpec, measures: Measures) -> list[str]:
+    """Of a table without rows."""
+    names = ["key", "workload", *spec.parameters, "status", "error", *measures.columns, *TIMING]
+    return list(dict.fromkeys(names))
 
 
 def _ranks(every: Sequence[Point], records: Mapping[str, Record]) -> list[int | None]:
