@@ -11,7 +11,7 @@ leaves is the canonical quiet NaN of `hwsim.models.formats`.
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from hwsim.models.formats import CANONICAL_NAN_BITS, NumberFormat
 from hwsim.rtl.pipeline import Pipeline
@@ -28,17 +28,29 @@ __all__ = [
     "round_fp32",
 ]
 
-_ADDER_CUTS = {1: (), 2: (2,), 3: (1, 3), 4: (1, 2, 4), 5: (0, 1, 2, 4), 6: (0, 1, 2, 3, 4)}
-"""Boundaries of `fp32_add` that hold a register, by latency: 0 after the operands are ordered, 1
-after alignment, 2 after the sum, 3 after its leading zeros are counted, 4 before rounding."""
+_ADDER_CUTS = {
+    1: (),
+    2: (3,),
+    3: (2, 4),
+    4: (2, 3, 5),
+    5: (1, 2, 3, 5),
+    6: (1, 2, 3, 4, 5),
+    7: (0, 1, 2, 3, 4, 5),
+}
+"""Boundaries of `fp32_add` that hold a register, by latency: 0 at the operands, so that what
+chooses them has a step of its own, 1 after they are ordered, 2 after alignment, 3 after the sum, 4
+after its leading zeros are counted, 5 before rounding."""
 
 _INTEGER_ADDER_CUTS: dict[int, tuple[int, ...]] = {1: (), 2: (0,)}
-"""The same of an integer adder: 0 at its operands, so that what chooses them has a step of its own.
-"""
+"""The same of an integer adder: 0 at its operands."""
 
-_MULTIPLIER_CUTS = {1: (), 2: (1,), 3: (0, 1), 4: (0, 1, 2)}
+_MULTIPLIER_CUTS = {1: (), 2: (0,), 3: (0, 1), 4: (0, 1, 2)}
 """Boundaries of `fp16_multiply` by latency: 0 after unpacking, 1 after the product of the
-significands, 2 after normalisation."""
+significands, 2 after normalisation. With 0 and 1 the product has registers on both sides, which a
+multiplier block holds itself."""
+
+_INTEGER_MULTIPLIER_CUTS: dict[int, tuple[int, ...]] = {1: (), 2: (0,)}
+"""The same of an integer multiplier: 0 at its operands."""
 
 
 def adder_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
@@ -48,7 +60,8 @@ def adder_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pip
 
 def multiplier_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
     """Registers of a multiplier that takes `latency` >= 1 steps, the last at its result."""
-    return _pipeline(m, en, _MULTIPLIER_CUTS if fmt.is_float else {1: ()}, latency)
+    cuts = _MULTIPLIER_CUTS if fmt.is_float else _INTEGER_MULTIPLIER_CUTS
+    return _pipeline(m, en, cuts, latency)
 
 
 def _pipeline(m: Module, en: Value, table: dict[int, tuple[int, ...]], latency: int) -> Pipeline:
@@ -69,9 +82,11 @@ def multiply(
     """The exact product of two operands, `product_bits(fmt)` wide."""
     if fmt.is_float:
         return fp16_multiply(m, a, b, pipeline)
+    pipe = pipeline or Pipeline(m, Const(1))
+    a, b = pipe.cut(a, b)
     product = Signal(product_bits(fmt), name="product_int")
     m.d.comb += product.eq(a.as_signed() * b.as_signed())
-    return product if pipeline is None else pipeline.result(product)
+    return pipe.result(product)
 
 
 def add(
@@ -96,23 +111,27 @@ def fp16_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = Non
     inf = Signal(name="mul_inf")
     zero = Signal(name="mul_zero")
     scale = Signal(8, name="mul_scale")
-    # value = product * 2**(ea + eb - 50); with its leading one at bit p the FP32 exponent field is
-    # ea + eb - 50 + p + 127 = ea + eb + 98 - zeros, zeros = 21 - p. Never below 2 + 98 - 21 = 79.
+    # Subnormals are normalised in front of the product, so that behind it a single place is left:
+    # value = product * 2**(ea + eb - 50), ea and eb less the places moved. With the leading one at
+    # bit 20 the FP32 exponent field is ea + eb - 50 + 20 + 127, at least -18 + 97 = 79.
     m.d.comb += [
         sign.eq(a[15] ^ b[15]),
         zero.eq(sides[0].zero | sides[1].zero),
         inf.eq(sides[0].inf | sides[1].inf),
         nan.eq(sides[0].nan | sides[1].nan | (inf & zero)),
-        scale.eq(sides[0].exponent + sides[1].exponent + 98),
+        scale.eq(sides[0].exponent + sides[1].exponent + 97),
     ]
     flags = Cat(nan, inf, zero, sign)
     sa, sb, scale_1, flags = pipe.cut(sides[0].significand, sides[1].significand, scale, flags)
     product = Signal(22, name="mul_product")
     m.d.comb += product.eq(sa * sb)
     product_1, scale_1, flags = pipe.cut(product, scale_1, flags)
-    zeros, normal = _normalise(m, product_1, "mul")
+    normal = Signal(21, name="mul_normal")  # the fraction behind the leading one
     exponent = Signal(8, name="mul_exponent")
-    m.d.comb += exponent.eq(scale_1 - zeros)
+    m.d.comb += [
+        normal.eq(Mux(product_1[21], product_1[:21], product_1[:20] << 1)),
+        exponent.eq(scale_1 + product_1[21]),
+    ]
     normal_1, exponent_1, flags = pipe.cut(normal, exponent, flags)
 
     nan_out, inf_out, zero_out, sign_out = flags[0], flags[1], flags[2], flags[3]
@@ -124,7 +143,7 @@ def fp16_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = Non
     with m.Elif(zero_out):
         m.d.comb += out.eq(Cat(Const(0, 31), sign_out))
     with m.Else():
-        m.d.comb += out.eq(Cat(Const(0, 2), normal_1[:21], exponent_1, sign_out))
+        m.d.comb += out.eq(Cat(Const(0, 2), normal_1, exponent_1, sign_out))
     return pipe.result(out)
 
 
@@ -134,6 +153,7 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     Combinational without a pipeline.
     """
     pipe = pipeline or Pipeline(m, Const(1))
+    a, b = pipe.cut(a, b)
     # The operand of larger magnitude first: magnitudes compare as integers.
     swap = Signal(name="add_swap")
     big = Signal(32, name="add_big")
@@ -158,10 +178,14 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     special = Signal(name="add_special")
     nan = Signal(name="add_nan")
     zero_sign = Signal(name="add_zero_sign")
+    full_a, full_b = Signal(name="add_full_a"), Signal(name="add_full_b")
     m.d.comb += [
-        special.eq(big[23:31].all()),
-        # the larger magnitude is NaN if any is; two infinities of unlike sign have no sum
-        nan.eq(special & (big[:23].any() | (small[23:31].all() & subtract))),
+        full_a.eq(a[23:31].all()),
+        full_b.eq(b[23:31].all()),
+        # all of this beside the comparison, not behind it
+        special.eq(full_a | full_b),
+        # two infinities of unlike sign have no sum
+        nan.eq((full_a & a[:23].any()) | (full_b & b[:23].any()) | (full_a & full_b & subtract)),
         # x - x is +0; -0 + -0 is -0
         zero_sign.eq(a[31] & b[31]),
     ]
@@ -205,10 +229,14 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     total_1, exponent_0, flags = pipe.cut(total, exponent_0, flags)
 
     # Move the leading one to bit 27, but never below the scale of a subnormal: by no more places
-    # than the exponent. Bit 27 of the sum is a carry, so what is not moved has exponent + 1.
-    zeros = leading_zeros(total_1)
+    # than the exponent, where a one of our own stands for counting. Bit 27 of the sum is a carry,
+    # so what is not moved has exponent + 1.
+    limit = Signal(28, name="add_limit")
     left = Signal(5, name="add_left")
-    m.d.comb += left.eq(Mux(zeros > exponent_0, exponent_0, zeros))
+    m.d.comb += [
+        limit.eq(Cat(exponent_0 == 27 - bit for bit in range(28))),
+        left.eq(leading_zeros(total_1 | limit)),
+    ]
     total_1, left_1, exponent_0, flags = pipe.cut(total_1, left, exponent_0, flags)
     moved = Signal(28, name="add_moved")
     normal = Signal(27, name="add_normal")
@@ -221,20 +249,32 @@ def fp32_add(m: Module, a: Value, b: Value, pipeline: Pipeline | None = None) ->
     normal_1, exponent_1, flags = pipe.cut(normal, exponent, flags)
 
     rounded, overflow = round_fp32(m, normal_1, exponent_1)
+    nan_1, infinite, sign = (
+        Signal(name="add_nan_1"),
+        Signal(name="add_inf"),
+        Signal(name="add_sign"),
+    )
     out = Signal(32, name="add_out")
-    with m.If(flags[0]):
+    m.d.comb += [
+        nan_1.eq(flags[0]),
+        infinite.eq(flags[1] | overflow),
+        # a zero is rounded to zero by itself and has a sign of its own
+        sign.eq(Mux(normal_1.any(), flags[3], flags[2])),
+    ]
+    with m.If(nan_1):
         m.d.comb += out.eq(CANONICAL_NAN_BITS)
-    with m.Elif(flags[1] | overflow):
+    with m.Elif(infinite):
         m.d.comb += out.eq(Cat(Const(0, 23), Const(0xFF, 8), flags[3]))
-    with m.Elif(~normal_1.any()):
-        m.d.comb += out.eq(Cat(Const(0, 31), flags[2]))
     with m.Else():
-        m.d.comb += out.eq(Cat(rounded, flags[3]))
+        m.d.comb += out.eq(Cat(rounded, sign))
     return pipe.result(out)
 
 
 def round_fp32(m: Module, normal: Value, exponent: Value) -> tuple[Value, Value]:
     """A result's exponent and fraction, rounded to nearest even, 31 bits; whether it overflows.
+
+    A fraction that rounds up to 1 under the largest exponent gives infinity by itself, so whether
+    it overflows does not wait for the sum.
 
     Args:
         normal: 27 bits: leading one, 23 of fraction, guard, round, sticky; no leading one is a
@@ -251,22 +291,32 @@ def round_fp32(m: Module, normal: Value, exponent: Value) -> tuple[Value, Value]
         up.eq(normal[2] & (normal[0] | normal[1] | normal[3])),
         rounded.eq(Cat(normal[3:26], field) + up),
     ]
-    return rounded[:31], rounded[31] | rounded[23:31].all()
+    return rounded[:31], normal[26] & (exponent[8] | exponent[:8].all())
 
 
 class _Fp16:
-    """An unpacked FP16 operand: value = significand * 2**(exponent - 25)."""
+    """An unpacked FP16 operand: value = significand * 2**(exponent - 25).
+
+    The significand has its leading one at bit 10 unless the value is zero; a subnormal's exponent
+    is then below 1, down to -9.
+    """
 
     def __init__(self, m: Module, bits: Value, name: str) -> None:
         field, fraction = bits[10:15], bits[:10]
-        self.exponent = Signal(5, name=f"mul_{name}_exponent")
+        self.exponent = Signal(signed(6), name=f"mul_{name}_exponent")
         self.significand = Signal(11, name=f"mul_{name}_significand")
         self.zero = Signal(name=f"mul_{name}_zero")
         self.inf = Signal(name=f"mul_{name}_inf")
         self.nan = Signal(name=f"mul_{name}_nan")
+        normal = Signal(name=f"mul_{name}_normal")
+        places = Signal(4, name=f"mul_{name}_places")
+        moved = Signal(10, name=f"mul_{name}_moved")
         m.d.comb += [
-            self.exponent.eq(Mux(field.any(), field, 1)),
-            self.significand.eq(Cat(fraction, field.any())),
+            normal.eq(field.any()),
+            places.eq(leading_zeros(fraction)),  # less than what bit 10 needs by one
+            moved.eq(fraction << places),
+            self.exponent.eq(Mux(normal, field, -places)),
+            self.significand.eq(Mux(normal, Cat(fraction, Const(1, 1)), Cat(Const(0, 1), moved))),
             self.zero.eq(~bits[:15].any()),
             self.inf.eq(field.all() & ~fraction.any()),
             self.nan.eq(field.all() & fraction.any()),
@@ -289,11 +339,3 @@ def _zeros(value: Value) -> tuple[Value, Value]:
     high, zeros_high = _zeros(value[half:])
     low, zeros_low = _zeros(value[:half])
     return high | low, Cat(Mux(high, zeros_high, zeros_low), ~high)
-
-
-def _normalise(m: Module, value: Value, name: str) -> tuple[Signal, Signal]:
-    """Leading zeros of `value` and `value` shifted left by them."""
-    zeros = Signal((len(value) - 1).bit_length(), name=f"{name}_zeros")
-    moved = Signal(len(value), name=f"{name}_moved")
-    m.d.comb += [zeros.eq(leading_zeros(value)), moved.eq(value << zeros)]
-    return zeros, moved

@@ -5,7 +5,7 @@ flip-flops, 16 x 4 RAMs and 18 x 18 multipliers of ECP5. Ports keep their names 
 design stays RTL, so every bench and case list of the RTL runs on it unchanged.
 
 Cells get their meaning from Yosys's own simulation models; of the multiplier Yosys has none, so its
-model is here, without the registers that Yosys never uses. Block RAM (DP16KD) has no usable model
+model is here, with the registers that are used. Block RAM (DP16KD) has no usable model
 either: a module that needs it is refused, and a smaller configuration keeps the same memory in
 LUT RAM or flip-flops.
 """
@@ -32,28 +32,46 @@ _UNMODELLED = ("DP16KD", "PDPW16KD")
 
 _OPERANDS = [f"{name}{i}" for name in "AB" for i in range(18)]
 _PRODUCT = [f"P{i}" for i in range(36)]
-_UNUSED = [f"C{i}" for i in range(18)] + [f"{n}{i}" for n in ("CLK", "CE", "RST") for i in range(4)]
+_CONTROL = [f"{n}{i}" for n in ("CLK", "CE", "RST") for i in range(4)]
+_UNUSED = [f"C{i}" for i in range(18)]
+
+
+def _register(which: str, signal: str) -> str:
+    """A register of the multiplier, or a wire where its clock's parameter is "NONE"."""
+    enable = " | ".join(f'(REG_{which}_CE == "CE{i}" & CE{i})' for i in range(4))
+    return f"""
+  reg [35:0] kept_{signal} = 0;
+  always @(posedge CLK0) if ({enable}) kept_{signal} <= {signal};
+  wire [35:0] {signal}_out = REG_{which}_CLK == "NONE" ? {signal} : kept_{signal};"""
+
 
 # As in Lattice's "ECP5 and ECP5-5G sysDSP Usage Guide" (FPGA-TN-02205): an 18 x 18 product, each
-# operand signed if its SIGNED bit is set.
+# operand signed if its SIGNED bit is set, with the registers that `multiplier_registers` fills.
 _MULTIPLIER = f"""
-module MULT18X18D({", ".join([*_OPERANDS, *_PRODUCT])}, {", ".join(_UNUSED)},
+module MULT18X18D({", ".join([*_OPERANDS, *_PRODUCT])}, {", ".join([*_CONTROL, *_UNUSED])},
     SIGNEDA, SIGNEDB, SOURCEA, SOURCEB);
   input {", ".join(_OPERANDS)};
   input SIGNEDA, SIGNEDB, SOURCEA, SOURCEB;
-  input {", ".join(_UNUSED)};
+  input {", ".join([*_CONTROL, *_UNUSED])};
   output {", ".join(_PRODUCT)};
   parameter REG_INPUTA_CLK = "NONE";
+  parameter REG_INPUTA_CE = "CE0";
+  parameter REG_INPUTA_RST = "RST0";
   parameter REG_INPUTB_CLK = "NONE";
+  parameter REG_INPUTB_CE = "CE0";
+  parameter REG_INPUTB_RST = "RST0";
   parameter REG_INPUTC_CLK = "NONE";
   parameter REG_PIPELINE_CLK = "NONE";
   parameter REG_OUTPUT_CLK = "NONE";
-  wire [17:0] a = {{{", ".join(f"A{i}" for i in reversed(range(18)))}}};
-  wire [17:0] b = {{{", ".join(f"B{i}" for i in reversed(range(18)))}}};
-  wire [35:0] wide_a = {{{{18{{SIGNEDA & a[17]}}}}, a}};
-  wire [35:0] wide_b = {{{{18{{SIGNEDB & b[17]}}}}, b}};
-  wire [35:0] p = wide_a * wide_b;
-  assign {{{", ".join(reversed(_PRODUCT))}}} = p;
+  parameter REG_OUTPUT_CE = "CE0";
+  parameter REG_OUTPUT_RST = "RST0";
+  wire [17:0] given_a = {{{", ".join(f"A{i}" for i in reversed(range(18)))}}};
+  wire [17:0] given_b = {{{", ".join(f"B{i}" for i in reversed(range(18)))}}};
+  wire [35:0] a = {{{{18{{SIGNEDA & given_a[17]}}}}, given_a}};
+  wire [35:0] b = {{{{18{{SIGNEDB & given_b[17]}}}}, given_b}};{_register("INPUTA", "a")}
+  {_register("INPUTB", "b")}
+  wire [35:0] p = a_out * b_out;{_register("OUTPUT", "p")}
+  assign {{{", ".join(reversed(_PRODUCT))}}} = p_out;
 endmodule
 """
 

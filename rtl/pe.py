@@ -127,9 +127,13 @@ class ProcessingElement(wiring.Component):
         fmt = self.fmt
         bits = fmt.operand_bits
         control = data.View(control_layout(), self.control_in)
-        stationary = Signal()
-        m.d.sync += stationary.eq(self.stationary)
-        en_select, en_sum, en_drain = (self._enable(m, part) for part in ("select", "sum", "drain"))
+        parts = ("select", "sum", "drain")
+        en_select, en_sum, en_drain = (
+            self._registered(m, self.step, f"enable_{part}") for part in parts
+        )
+        ws_select, ws_sum, ws_drain = (
+            self._registered(m, self.stationary, f"stationary_{part}") for part in parts
+        )
 
         # Data registers are not reset: flags say when what they hold is used.
         pair = Signal(bits + len(self.index_in), reset_less=True)
@@ -139,8 +143,8 @@ class ProcessingElement(wiring.Component):
         value = Signal(bits)
         index = Signal.like(self.index_in)
         m.d.comb += [
-            value.eq(Mux(stationary, held[:bits], self.value_in)),
-            index.eq(Mux(stationary, held[bits:], self.index_in)),
+            value.eq(Mux(ws_select, held[:bits], self.value_in)),
+            index.eq(Mux(ws_select, held[bits:], self.index_in)),
         ]
 
         # select
@@ -150,13 +154,14 @@ class ProcessingElement(wiring.Component):
             m.d.sync += [
                 group.eq(self.group_in),
                 self.control_out.eq(self.control_in),
-                picked.eq(self.group_in.word_select(index, bits)),
-                factor.eq(value),
             ]
             with m.If(control.load):
                 m.d.sync += pair.eq(Cat(self.value_in, self.index_in))
             with m.If(control.swap):
                 m.d.sync += held.eq(pair)
+        # with the enable of the product's register: both may then lie in one multiplier block
+        with m.If(en_sum):
+            m.d.sync += [picked.eq(self.group_in.word_select(index, bits)), factor.eq(value)]
 
         # multiply, add
         array = self.array
@@ -166,7 +171,7 @@ class ProcessingElement(wiring.Component):
         total = Signal(fmt.accumulator_bits)
         back = self._shift(m, total, array.slot_steps - array.adder_latency, en_sum, "ring")
         addend = Signal(fmt.accumulator_bits)
-        m.d.comb += addend.eq(Mux(stationary, self.link_in, Mux(control.first, 0, back)))
+        m.d.comb += addend.eq(Mux(ws_sum, self.link_in, Mux(control.first, 0, back)))
         pipe = adder_pipeline(m, en_sum, fmt, array.adder_latency)
         # `total` is the value in the adder's last register; results are taken in front of it
         m.d.comb += total.eq(add(m, fmt, addend, product, pipe))
@@ -176,12 +181,14 @@ class ProcessingElement(wiring.Component):
         drain = self._shift(
             m, entering, array.interleave, en_drain & (control.last | control.shift), "drain"
         )
-        m.d.comb += self.link_out.eq(Mux(stationary, total, drain))
+        m.d.comb += self.link_out.eq(Mux(ws_drain, total, drain))
         return m
 
-    def _enable(self, m: Module, part: str) -> Value:
-        ports = instance(m, ENABLE_MODULE, f"enable_{part}", enable_signature())
-        m.d.comb += ports.step.eq(self.step)
+    @staticmethod
+    def _registered(m: Module, value: Value, name: str) -> Value:
+        """A register of one part's own."""
+        ports = instance(m, ENABLE_MODULE, name, enable_signature())
+        m.d.comb += ports.step.eq(value)
         return ports.en
 
     @staticmethod

@@ -29,6 +29,7 @@ from pathlib import Path
 
 from hwsim.errors import UserError
 from hwsim.rtl.harness import register_ports
+from hwsim.rtl.multiplier_registers import PACKING, pack_multiplier_registers
 from hwsim.rtl.simulator import cache_dir
 from hwsim.rtl.targets import Target
 from hwsim.rtl.timing import CriticalPath, arrivals, slowest_path
@@ -151,7 +152,10 @@ def netlist_folder(verilog: str, top: str, target: Target) -> Path:
     Raises:
         UserError: Yosys is not installed.
     """
-    return _folder("netlist", [verilog, top, target.script(top), tool_versions(target)["pyosys"]])
+    parts = [verilog, top, target.script(top), tool_versions(target)["pyosys"]]
+    if target.packs_registers:
+        parts.append(f"multiplier registers {PACKING}")
+    return _folder("netlist", parts)
 
 
 def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> Netlist:
@@ -169,6 +173,8 @@ def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> N
             (work / f"{top}.v").write_text(verilog, encoding="utf-8")
             (work / "synth.ys").write_text(script, encoding="utf-8")
             seconds = run_tool("synthesis", _YOSYS, ["synth.ys"], work, "yosys.log", timeout_s)
+            if target.packs_registers:
+                _pack_registers(work, top)
             _pack(work / "netlist.json")
             _finish(work, folder, seconds)
     stat = json.loads((folder / "stat.json").read_text(encoding="utf-8"))
@@ -367,6 +373,21 @@ class _scratch:
 
     def __exit__(self, *_: object) -> None:
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _pack_registers(work: Path, top: str) -> None:
+    """Fill the multipliers' registers in `netlist.json` and correct the count of `stat.json`."""
+    netlist, stat = work / "netlist.json", work / "stat.json"
+    design = json.loads(netlist.read_text(encoding="utf-8"))
+    gone = pack_multiplier_registers(design["modules"][top])
+    if not gone:
+        return
+    netlist.write_text(json.dumps(design), encoding="utf-8")
+    counts = json.loads(stat.read_text(encoding="utf-8"))
+    for part in (counts["design"], counts["modules"][f"\\{top}"]):  # flat: the same twice
+        part["num_cells"] -= gone
+        part["num_cells_by_type"]["TRELLIS_FF"] -= gone
+    stat.write_text(json.dumps(counts), encoding="utf-8")
 
 
 def _finish(work: Path, folder: Path, seconds: float) -> None:

@@ -77,6 +77,8 @@ class Target:
         steps: Yosys commands between reading the design and writing the netlist; `{top}` is the
             top module's name.
         router: its place and route; None where there is none.
+        packs_registers: flip-flops around multipliers are moved into them, which Yosys leaves
+            undone there (`hwsim.rtl.multiplier_registers`).
     """
 
     name: str
@@ -85,6 +87,7 @@ class Target:
     resources: Mapping[str, Resource]
     steps: tuple[str, ...]
     router: Router | None = None
+    packs_registers: bool = False
 
     @property
     def routed(self) -> bool:
@@ -166,6 +169,7 @@ TARGETS: dict[str, Target] = {
                 # twice as slow on small blocks, no faster a clock, but it places crowded parts
                 crowded_options=("--placer", "static"),
             ),
+            packs_registers=True,
         ),
         Target(
             name="xcup",
