@@ -1,4 +1,4 @@
-"""One self-contained HTML page from a folder of results: no script, no network."""
+"""One self-contained HTML page from a folder of results: no network; scripts only for sweeps."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def write_report(folder: str | Path) -> Path:
     """Write `report.html` beside the results and return its path.
 
     Works on the output of `simulate -o`, whose figures are drawn from its layers.csv and written
-    too, and of `sweep -o`.
+    too, and of `sweep -o`, also of a sweep that is not finished; see `hwsim.sweep_report`.
 
     Raises:
         UserError: the folder holds neither, or files that hwsim did not write.
@@ -47,8 +47,10 @@ def write_report(folder: str | Path) -> Path:
     files: dict[str, bytes] = {}
     if (path / "summary.json").exists():
         page, files = _simulation(path)
-    elif (path / "results.csv").exists():
-        page = _sweep(path)
+    elif (path / "results.csv").exists() or (path / "results.sqlite").exists():
+        from hwsim.sweep_report import write_sweep_report
+
+        return write_sweep_report(path)
     else:
         raise UserError(f"{path} holds no results: neither summary.json nor results.csv is there")
     write_all(path, files | {"report.html": page.encode()})
@@ -93,17 +95,6 @@ def _simulation(path: Path) -> tuple[str, dict[str, bytes]]:
         + f"<h2>Configuration</h2><pre>{html.escape(config)}</pre>",
     )
     return page, figures
-
-
-def _sweep(path: Path) -> str:
-    spec = _text(path / "sweep.yaml")
-    front = path / "pareto.png"
-    return _page(
-        f"sweep {path.name}",
-        (_image(front.read_bytes(), "Pareto front") if front.exists() else "")
-        + f"<h2>Points</h2>{_table(path / 'results.csv')}"
-        + f"<h2>Specification</h2><pre>{html.escape(spec)}</pre>",
-    )
 
 
 def _page(title: str, body: str) -> str:

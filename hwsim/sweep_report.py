@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["PAGE_BYTES", "make_page", "write_sweep_report"]
 
 PAGE_BYTES = 2_800_000
-"""Size of the points in a page at most; the issue of 3 MB leaves the rest to the script, studies
+"""Size of the points in a page at most; 3 MB leave the rest to the script, studies
 and specification."""
 
 _DIGITS = 9  # of measures that are not whole; the tables have all
@@ -131,7 +131,7 @@ def _about(sweep: SweepFolder, studies: Sequence[Study], rows: np.ndarray) -> di
     }
 
 
-def _runs(sweep: SweepFolder, label: str) -> list[list[str]]:
+def _runs(sweep: SweepFolder, label: str) -> list[list[list[str]]]:
     """Words of the command lines of a workload, before and after the parameters."""
     found = []
     for work in works_of(sweep.spec, label):
@@ -139,7 +139,7 @@ def _runs(sweep: SweepFolder, label: str) -> list[list[str]]:
         after = ["--phase", "training"] if work.phase == "training" else []
         after += ["--batch", str(work.batch)] if (work.batch or 1) != 1 else []
         after += ["--seed", str(work.seed)] if work.seed else []
-        found.append([json.dumps(before), json.dumps(after)])
+        found.append([before, after])
     return found
 
 
@@ -188,8 +188,6 @@ def _volume(volume: Volume | None) -> dict[str, Any] | None:
 def _points(sweep: SweepFolder, rows: np.ndarray) -> dict[str, Any]:
     """Columns of the points: parameters as indices of their levels, measures as numbers."""
     frame = sweep.frame.iloc[rows]
-    numbers = ("order", *sweep.measures)
-    columns = [n for n in dict.fromkeys(numbers) if n in frame]
     return {
         "key": frame["key"].tolist(),
         "workload": _words(frame["workload"], list(dict.fromkeys(sweep.frame["workload"]))),
@@ -200,7 +198,7 @@ def _points(sweep: SweepFolder, rows: np.ndarray) -> dict[str, Any]:
             {"name": path, "numeric": _numeric(frame[path])} | _levels(frame[path])
             for path in sweep.spec.parameters
         ],
-        "measures": [{"name": name} | _numbers(frame[name]) for name in columns],
+        "measures": [{"name": name} | _numbers(frame[name]) for name in sweep.measures],
     }
 
 
