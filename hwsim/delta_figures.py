@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
+from hwsim.energy_figures import plot_energy
 from hwsim.figures import render
 
 if TYPE_CHECKING:
@@ -23,7 +24,12 @@ _POINTS = 2000  # of a stream: longer ones are drawn as the maximum of neighbour
 
 def figure_files(result: DeltaResult | SavedDelta) -> dict[str, bytes]:
     """Every figure as PNG and SVG, by file name."""
-    plots = {"latency": plot_latency, "frames": plot_frames, "cycles": plot_cycles}
+    plots = {
+        "latency": plot_latency,
+        "frames": plot_frames,
+        "cycles": plot_cycles,
+        "energy": plot_energy,
+    }
     return {
         f"{name}.{kind}": render(plot(result).figure, kind)
         for name, plot in plots.items()

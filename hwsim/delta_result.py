@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIGURE_NAMES", "DeltaAccelerator", "DeltaResult"]
 
-FIGURE_NAMES = ("latency", "frames", "cycles")
+FIGURE_NAMES = ("latency", "frames", "cycles", "energy")
 """Figures of a result; each is written as PNG and SVG."""
 
 

@@ -59,9 +59,8 @@ NODES = (float(min(_FITS)), float(max(_FITS)))
 """Processes in nanometres between which `scale` is valid."""
 
 SRAM_BYTES = (64, 64 << 20)
-"""Capacities of on-chip memories: smaller ones take what the least takes; larger ones are refused,
-because 64 times the largest published point is as far as the law is stretched. Not given; chosen.
-"""
+"""Capacities of on-chip memories: smaller ones take what the least takes, larger ones are refused.
+Not given; chosen because up to there CACTI agrees with the law (docs/energy.md)."""
 
 _WORD_BITS = 64
 
@@ -123,7 +122,7 @@ def sram_pj(capacity_bytes: float, bits: float, node_nm: float = TABLE_NODE_NM) 
 
     The capacity is of the whole memory, however many banks it has, as in the published points.
     The word is priced by its bits, although a wide one shares its decoder. Writes are not given
-    apart from reads; chosen equal (CACTI has 1.2 to 2.2 times as much for memories up to 8 KB).
+    apart from reads; chosen equal (CACTI has 0.8 to 1.6 times as much).
 
     Args:
         capacity_bytes: of the memory.

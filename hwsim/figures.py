@@ -17,6 +17,8 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from hwsim.energy_figures import plot_energy
+
 if TYPE_CHECKING:
     from hwsim.config import ArrayConfig
 
@@ -182,6 +184,7 @@ FIGURES: dict[str, Callable[[Any, Axes | None], Axes]] = {
     "utilization": plot_utilization,
     "roofline": plot_roofline,
     "traffic": plot_traffic,
+    "energy": plot_energy,
 }
 """Figures by file name."""
 

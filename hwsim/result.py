@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIGURE_NAMES", "LAYER_COLUMNS", "STALL_COLUMNS", "Result"]
 
-FIGURE_NAMES = ("cycles", "utilization", "roofline", "traffic")
+FIGURE_NAMES = ("cycles", "utilization", "roofline", "traffic", "energy")
 """Figures of a result; each is written as PNG and SVG."""
 
 STALL_COLUMNS = ("issue", "array_idle", "stall_dram", "fill", "drain")
@@ -172,6 +172,12 @@ class Result:
         from hwsim.figures import plot_traffic
 
         return plot_traffic(self, axes)
+
+    def plot_energy(self, axes: Axes | None = None) -> Axes:
+        """Energy by layer, stacked by part."""
+        from hwsim.energy_figures import plot_energy
+
+        return plot_energy(self, axes)
 
 
 class _Totals:

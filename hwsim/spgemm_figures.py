@@ -16,6 +16,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from hwsim.energy_figures import plot_energy
 from hwsim.figures import render
 from hwsim.spgemm_machine import NOT_ACTIVE
 
@@ -216,6 +217,7 @@ FIGURES: dict[str, Callable[[Any, Axes | None], Axes]] = {
     "cycles": plot_cycles,
     "traffic": plot_traffic,
     "roofline": plot_roofline,
+    "energy": plot_energy,
 }
 """Figures of every result by file name."""
 

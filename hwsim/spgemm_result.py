@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FIGURE_NAMES", "SpgemmAccelerator", "SpgemmResult", "part_name"]
 
-FIGURE_NAMES = ("cycles", "traffic", "roofline")
+FIGURE_NAMES = ("cycles", "traffic", "roofline", "energy")
 """Figures of every result; each is written as PNG and SVG. Results of the machine model have
 `hwsim.spgemm_machine.MACHINE_FIGURES` too."""
 
