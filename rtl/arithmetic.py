@@ -113,19 +113,21 @@ def fp16_multiply(m: Module, a: Value, b: Value, pipeline: Pipeline | None = Non
     scale = Signal(8, name="mul_scale")
     # Subnormals are normalised in front of the product, so that behind it a single place is left:
     # value = product * 2**(ea + eb - 50), ea and eb less the places moved. With the leading one at
-    # bit 20 the FP32 exponent field is ea + eb - 50 + 20 + 127, at least -18 + 97 = 79.
+    # bit 20 the FP32 exponent field is ea + eb - 50 + 20 + 127, at least -18 + 97 = 79, which is
+    # summed beside the product.
     m.d.comb += [
         sign.eq(a[15] ^ b[15]),
         zero.eq(sides[0].zero | sides[1].zero),
         inf.eq(sides[0].inf | sides[1].inf),
         nan.eq(sides[0].nan | sides[1].nan | (inf & zero)),
-        scale.eq(sides[0].exponent + sides[1].exponent + 97),
     ]
     flags = Cat(nan, inf, zero, sign)
-    sa, sb, scale_1, flags = pipe.cut(sides[0].significand, sides[1].significand, scale, flags)
+    sa, sb, ea, eb, flags = pipe.cut(
+        *(side.significand for side in sides), *(side.exponent for side in sides), flags
+    )
     product = Signal(22, name="mul_product")
-    m.d.comb += product.eq(sa * sb)
-    product_1, scale_1, flags = pipe.cut(product, scale_1, flags)
+    m.d.comb += [product.eq(sa * sb), scale.eq(ea.as_signed() + eb.as_signed() + 97)]
+    product_1, scale_1, flags = pipe.cut(product, scale, flags)
     normal = Signal(21, name="mul_normal")  # the fraction behind the leading one
     exponent = Signal(8, name="mul_exponent")
     m.d.comb += [

@@ -13,7 +13,7 @@ cycles with stalls, exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -70,6 +70,31 @@ _SUMS_MODULE = "stce_sums"
 """The same of a column's partial sums."""
 
 
+_DECISION_MODULE = "stce_decide"
+"""The same of what decides a step."""
+
+_DECIDERS = ("sequencer", "ports", "a", "b", "rows", "edges")
+"""Parts with a decision of their own: the sequencer, the ready outputs, the feeds of activations
+and of pairs, the PEs, what surrounds them below."""
+
+
+class StepDecision(wiring.Component):
+    """Whether the present cycle is a step. A module of its own, as an `EnableRegister` is.
+
+    Ports:
+        have, need: beats that are offered, that the step takes: activations, pairs.
+        room: the result queue takes what may still come.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"have": In(2), "need": In(2), "room": In(1), "step": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.d.comb += self.step.eq(self.room & (self.have | ~self.need).all())
+        return m
+
+
 def pe_parts(fmt: NumberFormat, array: ArrayShape) -> dict[str, Callable[[], wiring.Component]]:
     """What makes a PE, by module name, the PE last."""
     return {ENABLE_MODULE: EnableRegister, PE_MODULE: lambda: ProcessingElement(fmt, array)}
@@ -91,6 +116,7 @@ def array_parts(fmt: NumberFormat, array: ArrayShape) -> dict[str, Callable[[], 
     }
     return {
         **pe_parts(fmt, array),
+        _DECISION_MODULE: StepDecision,
         _SUMS_MODULE: lambda: PartialSums(wide, array.psum_depth),
         **rows,
         **columns,
@@ -176,29 +202,37 @@ class SparseArray(wiring.Component):
             width=self.fmt.accumulator_bits * cols, depth=RESULT_QUEUE
         )
         flags = seq.flags
-        decided = Signal()  # a step: it reaches the rows in the next cycle, the PEs a cycle later
-        room, have_a, have_b = Signal(), Signal(), Signal()
+        # A step: it reaches the rows in the next cycle, the PEs a cycle later. Each part decides
+        # for itself from the same bits, so that no decision crosses the array twice in a cycle.
+        room = Signal(init=1)
+        decided = {part: self._decision(m, part, flags, room) for part in _DECIDERS}
+        have_a, have_b = self.a.valid | ~flags.need_a, self.b.valid | ~flags.need_b
+        filled, emptied = results.w_en, results.r_en & results.r_rdy
+        full = RESULT_QUEUE - 3  # two results may be on their way when the room is seen to end
+        m.d.sync += room.eq(
+            Mux(
+                filled == emptied,
+                results.level <= full,
+                Mux(filled, results.level <= full - 1, results.level <= full + 1),
+            )
+        )
         m.d.comb += [
-            have_a.eq(self.a.valid | ~flags.need_a),
-            have_b.eq(self.b.valid | ~flags.need_b),
-            room.eq(results.level <= RESULT_QUEUE - 3),
-            decided.eq(have_a & have_b & room),
-            seq.en.eq(decided),
-            self.a.ready.eq(decided & flags.need_a),
-            self.b.ready.eq(decided & flags.need_b),
+            seq.en.eq(decided["sequencer"]),
+            self.a.ready.eq(decided["ports"] & flags.need_a),
+            self.b.ready.eq(decided["ports"] & flags.need_b),
             self.z.valid.eq(results.r_rdy),
             self.z.payload.eq(results.r_data),
             results.r_en.eq(self.z.ready),
             self.idle.eq(seq.idle & ~results.r_rdy),
         ]
         m.d.sync += [
-            self.status.step.eq(seq.held & decided),
+            self.status.step.eq(seq.held & decided["sequencer"]),
             self.status.stall_z.eq(seq.held & ~room),
             self.status.stall_a.eq(seq.held & room & ~have_a),
             self.status.stall_b.eq(seq.held & room & have_a & ~have_b),
         ]
         # Each row and column has its own copy of the step.
-        step = self._registered(m, decided, "advance")
+        step = self._registered(m, decided["edges"], "advance")
         en = self._registered(m, step, "enable")
         # The array sees a step's flags twice: here in front of its first register, ...
         ahead = Signal(flags_layout(self.array))
@@ -210,7 +244,7 @@ class SparseArray(wiring.Component):
         delay = Delay(m, en)
 
         controls, draining = self._controls(m, ahead, now, delay)
-        sums = self._partial_sums(m, decided, now, delay)
+        sums = self._partial_sums(m, decided["edges"], now, delay)
         bottoms = self._array(m, decided, flags, ahead, controls, [column.top for column in sums])
         m.d.comb += [column.sum.eq(value) for column, value in zip(sums, bottoms, strict=True)]
 
@@ -224,7 +258,7 @@ class SparseArray(wiring.Component):
                 m, _exit_module(c), f"exit{c}", exit_signature(self.fmt.accumulator_bits)
             )
             m.d.comb += [
-                leaver.step.eq(self._registered(m, decided, f"step_exit{c}")),
+                leaver.step.eq(self._registered(m, decided["edges"], f"step_exit{c}")),
                 leaver.i.eq(bottoms[c]),
             ]
             leavers.append(leaver.o)
@@ -235,6 +269,18 @@ class SparseArray(wiring.Component):
             results.w_data.eq(Cat(leavers)),
         ]
         return m
+
+    def _decision(self, m: Module, part: str, flags: Flags, room: Value) -> Value:
+        """The present cycle is a step: a part's own copy."""
+        step = Signal(name=f"decided_{part}")
+        m.submodules[f"decide_{part}"] = Instance(
+            _DECISION_MODULE,
+            i_have=Cat(self.a.valid, self.b.valid),
+            i_need=Cat(flags.need_a, flags.need_b),
+            i_room=room,
+            o_step=step,
+        )
+        return step
 
     @staticmethod
     def _registered(m: Module, value: Value, name: str) -> Value:
@@ -323,7 +369,7 @@ class SparseArray(wiring.Component):
     def _array(
         self,
         m: Module,
-        decided: Value,
+        decided: Mapping[str, Value],
         flags: Flags,
         ahead: Flags,
         controls: list[Value],
@@ -334,9 +380,10 @@ class SparseArray(wiring.Component):
 
         def feed(module: str, name: str, word: Value, take: Value) -> Value:
             ports = instance(m, module, name, feed_signature(len(word)))
+            go = decided[name[0]]
             m.d.comb += [
-                ports.step.eq(self._registered(m, decided, f"step_{name}")),
-                ports.take.eq(self._registered(m, decided & take, f"take_{name}")),
+                ports.step.eq(self._registered(m, go, f"step_{name}")),
+                ports.take.eq(self._registered(m, go & take, f"take_{name}")),
                 ports.stationary.eq(ahead.stationary),
                 ports.i.eq(word),
             ]
@@ -350,7 +397,7 @@ class SparseArray(wiring.Component):
         for r in range(rows):
             right_group = feed(_row_module(r), f"a{r}", Value.cast(self.a.payload[r]), flags.need_a)
             right_control: Value = controls[r]
-            step = self._registered(m, decided, f"row_step{r}")
+            step = self._registered(m, decided["rows"], f"row_step{r}")
             for c in range(cols):
                 group = Signal(self.array.group * bits, name=f"group_{r}_{c}")
                 pair = Signal(bits + self.index_bits, name=f"pair_{r}_{c}")
