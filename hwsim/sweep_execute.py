@@ -57,7 +57,7 @@ def choose_executor(workers: int, scheduler: str | None, wanted: Sequence[str]) 
         wanted: measures beside the basic ones.
 
     Raises:
-        UserError: Dask is needed and not installed.
+        UserError: Dask is needed and not installed, or that is no address.
     """
     if scheduler is None and workers == 1:
         return SerialExecutor(wanted)
@@ -67,6 +67,8 @@ def choose_executor(workers: int, scheduler: str | None, wanted: Sequence[str]) 
             f"{what} needs Dask, which the sweep extra brings: pip install 'hwsim[sweep]'; "
             "--workers 1 runs without"
         )
+    if scheduler is not None:
+        _check_address(scheduler)
     return DaskExecutor(workers, scheduler, wanted)
 
 
@@ -280,6 +282,20 @@ class DaskExecutor:
 
 
 _LOST = "the connection to the Dask scheduler {} broke"
+
+
+def _check_address(address: str) -> None:
+    """Refuse what Dask could not even connect to; its client would leave a thread waiting."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+    from distributed.comm.registry import backends
+
+    try:
+        scheme, location = parse_address(address)
+        parse_host_port(location)
+    except ValueError:
+        scheme = ""
+    if scheme not in backends:
+        raise UserError(f"--scheduler must read tcp://HOST:PORT, but got {address!r}")
 
 
 def _close(what: Any) -> None:

@@ -90,6 +90,9 @@ class Measures:
             early = all(self._of_design(name) for name in expression.names)
             (self._before if early else self._after).append(expression)
         self._check_names(list(spec.objectives), "objectives")
+        for name in spec.objectives:
+            if isinstance(flat_fields(base).get(name), str):
+                raise UserError(f"objectives.{name}: it must be a number, but the field is a text")
         self._check_names(spec.measures, "measures")
         self.objectives = [
             (name, -1.0 if goal == "max" else 1.0) for name, goal in spec.objectives.items()
@@ -143,7 +146,7 @@ class Measures:
             names[name] = expression.value(_reader(names))
         for name, _ in self.objectives:
             value = names.get(name)
-            if isinstance(value, str) or value is None or math.isnan(value):
+            if isinstance(value, str) or value is None or not math.isfinite(value):
                 raise UserError(f"objectives.{name}: it has no value here")
         broken = self._first_broken(self._after, names)
         return {name: names.get(name) for name in self.columns}, broken
@@ -183,6 +186,7 @@ class Measures:
             for name in table.measures:
                 if name in self._fields or name in BASIC or self._of_tables.count(name) > 1:
                     raise UserError(f"tables.{i}.measures: {name} is taken; give another name")
+            _check_cells(table, f"tables.{i}")
 
 
 def flat_summary(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -273,21 +277,48 @@ def _area(config: Accelerator, training: bool) -> dict[str, Any]:
 
 def _fitting(table: Table, fields: Mapping[str, Any]) -> dict[str, float]:
     """Measures of a table for a design: means over the rows that fit."""
-    rows = []
-    for row in table.rows or ():
-        fits = all(_same(row[c], fields[path]) for path, c in table.match.items())
-        if fits and all(_same(row[c], value, blank=False) for c, value in table.where.items()):
-            rows.append(row)
+    rows = [
+        row
+        for row in table.rows or ()
+        if _counts(row, table)
+        and all(_same(row[column], fields[path]) for path, column in table.match.items())
+    ]
     if not rows:
         where = ", ".join(f"{path}={fields[path]}" for path in table.match)
         raise UserError(f"tables: no row of {', '.join(table.measures)} fits {where}")
-    found = {}
-    for name, column in table.measures.items():
-        try:
-            found[name] = math.fsum(float(row[column]) for row in rows) / len(rows)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
-            raise UserError(f"tables: column {column} holds something that is no number") from None
-    return found
+    return {
+        name: math.fsum(_number(row[column]) for row in rows) / len(rows)
+        for name, column in table.measures.items()
+    }
+
+
+def _counts(row: Mapping[str, Value], table: Table) -> bool:
+    """A row has the values that the table's `where` asks for."""
+    return all(_same(row.get(c), value, blank=False) for c, value in table.where.items())
+
+
+def _check_cells(table: Table, where: str) -> None:
+    """Refuse a table whose measures are no finite numbers, in the rows that count."""
+    for place, row in enumerate(table.rows or (), 1):
+        if not _counts(row, table):
+            continue
+        for column in table.match.values():
+            if column not in row:
+                raise UserError(f"{where}: row {place} has no column {column!r}")
+        for column in table.measures.values():
+            if not math.isfinite(_number(row.get(column))):
+                raise UserError(
+                    f"{where}: column {column} must hold finite numbers, but row {place} has "
+                    f"{row.get(column)!r}"
+                )
+
+
+def _number(cell: Value) -> float:
+    """A cell as a number, NaN where it is none."""
+    try:
+        return float(cell)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _same(cell: Value, value: Any, blank: bool = True) -> bool:

@@ -143,9 +143,8 @@ def _grid(maker: Maker) -> list[Point]:
         for point in maker.points(values):
             found.setdefault(point.key, point)
     points = list(found.values())
-    broken = {point.error for point in points}
-    if all(point.status == "infeasible" for point in points):
-        raise UserError(f"none of the {len(points):,} points is allowed: {', '.join(broken)}")
+    if all(point.status for point in points):
+        raise UserError(f"none of the {len(points):,} points is allowed: {points[0].error}")
     return points
 
 

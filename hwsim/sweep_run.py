@@ -32,7 +32,7 @@ from hwsim.sweep_table import make_frame, summarise, write_results
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["learnt_from", "outcome_of", "run_sweep", "summarise"]
+__all__ = ["complaint", "learnt_from", "outcome_of", "run_sweep", "summarise"]
 
 
 def run_sweep(
@@ -142,8 +142,23 @@ def learnt_from(point: Point, outcome: Mapping[str, Any], measures: Measures) ->
     """What a method is told of a point and its outcome."""
     if outcome["status"] == "failed":
         return Learnt(point=point, objectives=None, feasible=False)
-    values = tuple(sign * float(outcome[name]) for name, sign in measures.objectives)
+    found = {**point.design, **outcome}  # an objective may be a field, even one that is swept
+    values = tuple(sign * float(found[name]) for name, sign in measures.objectives)
     return Learnt(point=point, objectives=values, feasible=outcome["status"] == "done")
+
+
+def complaint(frame: pd.DataFrame) -> str:
+    """Why no point of a sweep is any good, as a sentence, or "" when there is one.
+
+    The results stay; a command line ends with this sentence and a status that is not 0.
+    """
+    if not len(frame) or (frame["status"] == "done").any():
+        return ""
+    found = frame["error"].value_counts()
+    others = f"; {len(found) - 1:,} other reasons are in results.csv" if len(found) > 1 else ""
+    return (
+        f"none of the {len(frame):,} points has a result that is allowed: {found.index[0]}{others}"
+    )
 
 
 def _local(workers: int, measures: Measures) -> Executor:

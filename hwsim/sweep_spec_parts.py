@@ -217,6 +217,12 @@ def parse_parameter(value: Any) -> Any:
     """A list, `Choice` or `Range` from YAML; ValueError says what is wrong in one sentence."""
     if isinstance(value, Choice | Range):
         return value
+    inner = (
+        value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    )
+    for number in (n for part in inner for n in (part if isinstance(part, list) else [part])):
+        if isinstance(number, float) and not math.isfinite(number):
+            raise ValueError(f"its numbers must be finite, but got {number}")
     if isinstance(value, list):
         return _part(Choice, {"values": value}, hide="values").values
     if not isinstance(value, Mapping):
