@@ -140,7 +140,7 @@ def outcome_of(point: Point, measures: Measures, records: Mapping[str, Record]) 
 
 def learnt_from(point: Point, outcome: Mapping[str, Any], measures: Measures) -> Learnt:
     """What a method is told of a point and its outcome."""
-    if outcome["status"] == "failed":
+    if point.status or outcome["status"] == "failed":  # nothing was run, or it failed
         return Learnt(point=point, objectives=None, feasible=False)
     found = {**point.design, **outcome}  # an objective may be a field, even one that is swept
     values = tuple(sign * float(found[name]) for name, sign in measures.objectives)
