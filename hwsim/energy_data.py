@@ -2,8 +2,8 @@
 
 Every row is one figure of one source, at the source's node and supply, with the range that other
 sources span. Figures were checked against public quotations of the papers, the papers' own pages
-were not at hand; a row whose `recalled` is set was not found quoted either, it is from memory and
-no test takes it as a target. What no source gives says "not given; chosen" and why.
+were not at hand; a range whose `recalled_range` is set has an end that was not found quoted either,
+it is from memory. What no source gives has the source `chosen` and says why.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class EnergyRow:
             `energy_pj` where there is no second source.
         range_source: keys of `SOURCES` that the range comes from.
         note: what else there is to know, for `chosen` the reason.
-        recalled: the figure, or an end of its range, is from memory.
+        recalled_range: an end of the range is from memory.
     """
 
     name: str
@@ -75,7 +75,7 @@ class EnergyRow:
     high_pj: float
     range_source: tuple[str, ...] = ()
     note: str = ""
-    recalled: bool = False
+    recalled_range: bool = False
 
 
 def _at_45(name: str, energy_pj: float, low_pj: float, high_pj: float, *more: str) -> EnergyRow:
@@ -90,7 +90,7 @@ def _at_45(name: str, energy_pj: float, low_pj: float, high_pj: float, *more: st
         low_pj=low_pj,
         high_pj=high_pj,
         range_source=("jouppi", *more),
-        recalled=name in ("int8_add", "int32_multiply", "fp16_add", "fp32_add"),
+        recalled_range=name in ("int8_add", "int32_multiply", "fp16_add", "fp32_add"),
     )
 
 
@@ -121,7 +121,7 @@ def _dram(
         high_pj=high_pj,
         range_source=more,
         note=note,
-        recalled=name == "ddr3",
+        recalled_range=name == "ddr3",
     )
 
 
@@ -196,7 +196,7 @@ _STORAGE = (
         high_pj=1 / 32,
         range_source=("han",),
         note="written and read once; a 32-bit register file takes 1 pJ",
-        recalled=True,
+        recalled_range=True,
     ),
     _sram("sram_8k", 10.0, 6.14, 14.0, "cacti", "keckler"),
     _sram("sram_32k", 20.0, 8.5, 20.0),

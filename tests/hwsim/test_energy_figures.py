@@ -1,0 +1,63 @@
+"""The figure of where energy goes, and the comparison with hwcomponents."""
+
+from __future__ import annotations
+
+import importlib.util
+
+import pytest
+
+from hwsim.api import simulate
+from hwsim.energy_check import compare_with_hwcomponents
+from hwsim.energy_figures import plot_energy
+from hwsim.errors import UserError
+
+INSTALLED = all(
+    importlib.util.find_spec(name) for name in ("hwcomponents_cacti", "hwcomponents_library")
+)
+
+
+@pytest.mark.parametrize(
+    ("workload", "preset"),
+    [("resnet9", "sat"), ("rmat:scale=5,edges=80,seed=1", "gamma")],
+)
+def test_bars_add_up_to_the_energy(workload, preset):
+    result = simulate(workload, preset)
+    axes = plot_energy(result)
+    drawn = sum(bar.get_width() for bar in axes.patches)
+    assert drawn == pytest.approx(result.summary["energy_pj"] * 1e-12)
+    layers = [row for row in result.rows if row["energy_pj"]]
+    ends = [0.0] * len(layers)
+    for bars in axes.containers:
+        for place, bar in enumerate(bars):
+            ends[place] += bar.get_width()
+    assert ends == pytest.approx([row["energy_pj"] * 1e-12 for row in layers])
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert len(shown) == len(axes.containers)
+    assert sum(float(text.split(", ")[1].rstrip("%")) for text in shown) == pytest.approx(
+        100, abs=1
+    )
+    assert "table" not in axes.get_title()
+
+
+def test_the_title_tells_a_table_s_node():
+    overrides = ["energy.source=table", "energy.node_nm=28"]
+    axes = plot_energy(simulate("resnet9", "sat", overrides=overrides))
+    assert "table at 28 nm" in axes.get_title()
+
+
+@pytest.mark.skipif(INSTALLED, reason="hwcomponents is installed")
+def test_without_hwcomponents_it_is_one_sentence():
+    with pytest.raises(UserError, match="must be installed for this comparison, which needs"):
+        compare_with_hwcomponents()
+
+
+@pytest.mark.skipif(not INSTALLED, reason="hwcomponents-cacti needs Python 3.12")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_the_table_beside_hwcomponents():
+    rows = compare_with_hwcomponents()
+    assert len(rows) == 9
+    for row in rows:
+        # memories and registers agree; Aladdin's arithmetic takes two to five times Horowitz's
+        least = 0.9 if "read" in row.event else 0.2
+        assert least < row.ratio < 2, row
