@@ -319,7 +319,7 @@ def sweep(
         return
     if spec is None or out is None:
         raise UserError("a sweep needs SPEC.yaml and -o DIR")
-    from hwsim.sweep_run import run_sweep, summarise
+    from hwsim.sweep_run import complaint, run_sweep, summarise
 
     with progress("sweeping") as tick:
         frame = run_sweep(
@@ -328,7 +328,13 @@ def sweep(
     summary = summarise(frame)
     if json:
         _print_json(summary)
-        return
+    else:
+        _print_sweep(summary, out)
+    if text := complaint(frame):
+        raise UserError(text)
+
+
+def _print_sweep(summary: dict[str, Any], out: Path) -> None:
     left_out = f", {summary['infeasible']} infeasible" if summary["infeasible"] else ""
     print(f"{summary['points']} points, {summary['failed']} failed{left_out}, in {out}")
     front = summary["pareto"]
@@ -338,6 +344,7 @@ def sweep(
         print(
             f"  and {len(front) - _FRONT_ROWS} more of the front: pareto in {out / 'results.csv'}"
         )
+    print(f"interactive report: {out / 'report.html'}")
 
 
 @app.command()

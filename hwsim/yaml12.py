@@ -47,7 +47,21 @@ def _kind(value: Any) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.2 scalars where 1.1 surprises: `2:8` is text, not the base-60 number 128."""
+    """YAML 1.2 scalars where 1.1 surprises: `2:8` is text, not the base-60 number 128.
+
+    A key may stand in a mapping once: YAML says so, PyYAML keeps the last silently.
+    """
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value} stands there twice", key.start_mark
+                    )
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {

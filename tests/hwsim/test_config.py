@@ -135,3 +135,13 @@ def test_unreadable_files(tmp_path):
         load_config(binary)
     with pytest.raises(UserError, match=r"'tpu' is neither a preset \(.*sat.*\) nor a YAML"):
         load_config("tpu")
+
+
+def test_a_key_stands_in_a_mapping_once():
+    from hwsim.yaml12 import parse_yaml
+
+    assert parse_yaml("a: 1\nb: &x {c: 2}\nd: {<<: *x, c: 3}\n", "f")["d"] == {"c": 3}
+    with pytest.raises(
+        UserError, match="f is not valid YAML at line 2, .*key c stands there twice"
+    ):
+        parse_yaml("a: 1\nb: {c: 2, c: 3}\n", "f")
