@@ -67,8 +67,8 @@ _SAT_ARRAY_CHECK: tuple[tuple[int, int, tuple[str, ...]], ...] = (
 )
 # Pipelines for speed on ECP5: what reaches the highest clock there, at these sizes.
 _SAT_FAST: dict[str, tuple[tuple[int, ...], tuple[str, ...]]] = {
-    "int8": ((2, 4, 8), ("adder_latency=2", "multiplier_latency=1", "interleave=2")),
-    "fp16": ((2, 4), ("adder_latency=5", "multiplier_latency=3", "interleave=5")),
+    "int8": ((2, 4, 8), ("adder_latency=2", "multiplier_latency=2", "interleave=2")),
+    "fp16": ((2, 4), ("adder_latency=7", "multiplier_latency=3", "interleave=7")),
 }
 _SPGEMM_UNITS_FIT = (
     (),
