@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -55,13 +56,16 @@ def value_text(value: Any) -> str:
         return repr(value)
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    text = value if isinstance(value, str) else repr(value)
+    return _word(value) if isinstance(value, str) else repr(value)
+
+
+@lru_cache(maxsize=1024)
+def _word(text: str) -> str:
+    """A text, in quotes where it would be read as something else."""
     try:
-        back = parse_value(text)
+        return text if parse_value(text) == text else json.dumps(text)
     except ValueError:
-        return json.dumps(value)
-    same = type(back) is type(value) and back == value
-    return text if same else json.dumps(value)
+        return json.dumps(text)
 
 
 def make_factor(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, NullLocator, PercentFormatter
 
 from hwsim.sweep_analysis import Study, scale_of
 from hwsim.sweep_analysis_importance import Importance
@@ -24,6 +25,7 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 _OTHERS = "#9aa7b4"
 _WIDE = 3  # panels a row
 _TICKS = 12  # labels of levels at most
+_SPREAD = 3.0  # changes above which an axis of factors is logarithmic
 _PANELS = 64  # panels of effects at most: more cannot be read
 
 
@@ -57,7 +59,7 @@ def plot_pareto(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
 
 def plot_volume(studies: Sequence[Study], axes: Axes | None = None) -> Axes:
     """Hypervolume in the order of finishing, as a share of the box between best and worst."""
-    axes = axes or Figure(figsize=(8, 4.5)).add_subplot()
+    axes = axes or Figure(figsize=(8, 4.5), layout="constrained").add_subplot()
     drawn = [study for study in studies if study.volume is not None]
     for i, study in enumerate(drawn):
         volume = study.volume
@@ -98,7 +100,8 @@ def plot_importance(study: Study) -> Axes:
                 places, rest, left=share.first, color=_COLOURS[5], height=0.62,
                 label="together with others",
             )  # fmt: skip
-        panel.set_yticks(places, [_short(name) for name in share.names], fontsize=8)
+        first = panel.get_subplotspec().is_first_col()  # type: ignore[union-attr]
+        panel.set_yticks(places, [_short(n) if first else "" for n in share.names], fontsize=8)
         panel.invert_yaxis()
         panel.set_xlim(0, 1)
         panel.xaxis.set_major_formatter(PercentFormatter(1.0))
@@ -125,7 +128,7 @@ def plot_sensitivity(study: Study) -> Axes:
     for effect in study.effects:
         if effect.parameter in parameters:
             row, column = objectives.index(effect.objective), parameters.index(effect.parameter)
-            _draw_effect(grid[row][column], effect)
+            _draw_effect(grid[row][column], effect, _spread(study, effect.objective))
     for column, name in enumerate(parameters):
         grid[-1][column].set_xlabel(_short(name), fontsize=8)
     for row, name in enumerate(objectives):
@@ -144,10 +147,10 @@ def sweep_figures(frame: pd.DataFrame, studies: Sequence[Study]) -> dict[str, by
     shown = next((study for study in studies if study.index), None)
     front = plot_pareto(frame).figure
     files = {f"pareto.{kind}": render(front, kind) for kind in ("png", "svg")}
-    files["hypervolume.png"] = render(plot_volume(studies).figure, "png")
+    files["hypervolume.png"] = _picture(plot_volume(studies).figure)
     if shown is not None:
-        files["importance.png"] = render(plot_importance(shown).figure, "png")
-        files["sensitivity.png"] = render(plot_sensitivity(shown).figure, "png")
+        files["importance.png"] = _picture(plot_importance(shown).figure)
+        files["sensitivity.png"] = _picture(plot_sensitivity(shown).figure)
     return files
 
 
@@ -209,7 +212,7 @@ def _draw_single(axes: Axes, good: pd.DataFrame, name: str, goal: str) -> None:
         _say(axes, "no finished points")
 
 
-def _draw_effect(axes: Axes, effect: Effect) -> None:
+def _draw_effect(axes: Axes, effect: Effect, spread: float) -> None:
     places = np.arange(len(effect.labels))
     axes.axhline(1.0 if effect.ratio else 0.0, color="#666666", lw=0.7)
     axes.fill_between(places, effect.low, effect.high, color=_COLOURS[5], alpha=0.35, lw=0)
@@ -220,17 +223,25 @@ def _draw_effect(axes: Axes, effect: Effect) -> None:
         fontsize=6.5, rotation=45, ha="right", rotation_mode="anchor",
     )  # fmt: skip
     if effect.ratio:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}×")
-        axes.yaxis.set_minor_formatter(NullFormatter())
+        if spread > _SPREAD:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
+            axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"×{value:g}"))
     axes.tick_params(axis="y", labelsize=7)
     axes.grid(True, alpha=0.25)
 
 
+def _spread(study: Study, objective: str) -> float:
+    """The largest change of an objective over the smallest, over all parameters."""
+    some = [effect for effect in study.effects if effect.objective == objective and effect.ratio]
+    high = max((v for effect in some for v in effect.high), default=1.0)
+    return high / min((v for effect in some for v in effect.low), default=1.0)
+
+
 def _panels(count: int, height: float = 3.6) -> list[Axes]:
     """Panels in rows of `_WIDE`, `height` inches each; one alone is larger."""
-    columns = max(1, min(_WIDE, count))
+    columns = 2 if count == 4 else max(1, min(_WIDE, count))
     rows = max(1, -(-count // columns))
     size = (8.0, max(4.0, height)) if count <= 1 else (4.2 * columns, height * rows)
     figure = Figure(figsize=size)
@@ -255,10 +266,15 @@ def _say(axes: Axes, words: str) -> None:
 def _scale(axis: Any, set_scale: Any, values: np.ndarray) -> None:
     if scale_of(values[np.isfinite(values)]) == "log":
         set_scale("log")
-        axis.set_minor_formatter(NullFormatter())
+        axis.set_minor_locator(NullLocator())
         if values.max() / values.min() < 1e3:
             axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    axis.set_major_formatter(EngFormatter(sep=""))
+    large = values.size and np.abs(values).max() >= 1000
+    axis.set_major_formatter(EngFormatter(sep="") if large else FuncFormatter(_plain))
+
+
+def _plain(value: float, _: Any) -> str:
+    return f"{value:g}"
 
 
 def _goal(name: str, goals: dict[str, str]) -> str:
@@ -266,15 +282,28 @@ def _goal(name: str, goals: dict[str, str]) -> str:
 
 
 def _short(name: str) -> str:
-    """Of parameters in step the first, so that names fit."""
-    first, plus, _ = name.partition("+")
-    return f"{first} …" if plus else first
+    """Of many parameters in step the first, so that names fit."""
+    parts = name.split("+")
+    return name if len(parts) == 1 or len(name) <= 20 else f"{parts[0]} +{len(parts) - 1}"
 
 
 def _level(text: str) -> str:
-    parts = text.split(", ")
-    same = len(set(parts)) == 1
+    """A level as short as can be: equal parts once, binary sizes by their names."""
+    parts = list(dict.fromkeys(text.split(", ")))
+    if len(parts) > 1:
+        return ", ".join(parts)
     try:
-        return EngFormatter(sep="", places=None)(float(parts[0])) if same else text
+        value = float(text if parts[0] == text else parts[0])
     except ValueError:
-        return parts[0] if same else text
+        return parts[0]
+    for unit, mark in ((1 << 20, "Mi"), (1 << 10, "Ki")):
+        if value >= unit and value % (unit / 4) == 0:
+            return f"{value / unit:g}{mark}"
+    return f"{value:g}" if abs(value) < 1e5 else EngFormatter(sep="", places=2)(value)
+
+
+def _picture(figure: Any) -> bytes:
+    """A PNG; the constrained layout has fitted everything, so that nothing is drawn twice."""
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=120, metadata={"Software": None})
+    return data.getvalue()

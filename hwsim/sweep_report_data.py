@@ -62,6 +62,8 @@ def load_sweep(folder: str | Path) -> SweepFolder:
     Raises:
         UserError: a file is not there or not what `hwsim sweep` wrote.
     """
+    import pandas as pd
+
     path = Path(folder)
     spec = load_spec(path / "sweep.yaml")
     space = Space(spec, load_config(spec.accelerator))
@@ -73,7 +75,9 @@ def load_sweep(folder: str | Path) -> SweepFolder:
         frame, unfinished = _from_record(path, spec)
     for axis in space.axes:
         for k, name in enumerate(axis.paths):
-            frame[name] = _values(frame[name], axis, k, space.base[name], path)
+            values = _values(frame[name], axis, k, space.base[name], path)
+            # objects: pandas would make numbers of another type of them
+            frame[name] = pd.Series(values, index=frame.index, dtype=object)
     measures = tuple(c for c in frame.columns if c not in (*_OTHER, *spec.parameters))
     return SweepFolder(
         path=path, spec=spec, base=space.base, axes=tuple(space.axes), frame=frame,
