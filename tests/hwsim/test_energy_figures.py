@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+from pathlib import Path
 
 import pytest
+import yaml
 
 from hwsim.api import simulate
 from hwsim.energy_check import compare_with_hwcomponents
 from hwsim.energy_figures import plot_energy
 from hwsim.errors import UserError
 
+PAGE = Path(__file__).parents[2] / "docs" / "energy.md"
 INSTALLED = all(
     importlib.util.find_spec(name) for name in ("hwcomponents_cacti", "hwcomponents_library")
 )
@@ -39,10 +43,20 @@ def test_bars_add_up_to_the_energy(workload, preset):
     assert "table" not in axes.get_title()
 
 
-def test_the_title_tells_a_table_s_node():
+def test_the_worked_example_of_the_page():
     overrides = ["energy.source=table", "energy.node_nm=28"]
-    axes = plot_energy(simulate("resnet9", "sat", overrides=overrides))
-    assert "table at 28 nm" in axes.get_title()
+    result = simulate("resnet18", "sat", overrides=overrides)
+    page = PAGE.read_text(encoding="utf-8")
+    block = page.partition('"energy_pj":')[2].partition("```")[0]
+    shown = json.loads('{"energy_pj":' + block + "}")
+    assert shown["energy_pj"] == pytest.approx(result.summary["energy_pj"], rel=1e-12)
+    assert shown["energy_parts_pj"] == pytest.approx(result.summary["energy_parts_pj"], rel=1e-12)
+    given = yaml.safe_load(page.partition("```yaml\n")[2].partition("```")[0])["energy"]
+    block = result.config.energy.model_dump()
+    assert list(given) == list(block)
+    for name, value in block.items():
+        assert given[name] == (pytest.approx(value, rel=1e-12) if "_pj" in name else value)
+    assert "table at 28 nm: 5.68 mJ" in plot_energy(result).get_title()
 
 
 @pytest.mark.skipif(INSTALLED, reason="hwcomponents is installed")
