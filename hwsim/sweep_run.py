@@ -44,11 +44,12 @@ def run_sweep(
     resume: bool = False,
     progress: Callable[..., None] = lambda done, total, words="": None,
     executor: Executor | None = None,
+    figures: bool = True,
 ) -> pd.DataFrame:
     """Run what is missing of a sweep and return one row a point.
 
     Writes `results.sqlite` as it goes and at the end `results.csv`, `results.parquet` (with the
-    `sweep` extra), `sweep.yaml` and `pareto.png`, `pareto.svg`.
+    `sweep` extra), `sweep.yaml`, `report.html` and the figures of `hwsim.sweep_figures`.
 
     Args:
         spec: specification or YAML file.
@@ -58,6 +59,7 @@ def run_sweep(
         resume: go on in a folder that already holds results of this specification.
         progress: told (done, total, words).
         executor: where runs are executed; decides over `workers` and `scheduler`.
+        figures: write the report and the figures, which take about two seconds of a core.
 
     Raises:
         UserError: a bad specification or folder, a record that cannot be written, a scheduler that
@@ -112,7 +114,7 @@ def run_sweep(
             raise
         outcomes = [outcome_of(point, maker.measures, store.records) for point in every]
         frame = make_frame(resolved, maker.measures, every, outcomes, store.records)
-    write_results(frame, path)
+    write_results(frame, path, figures=figures)
     return frame
 
 

@@ -71,8 +71,8 @@ def make_frame(
     return frame
 
 
-def write_results(frame: pd.DataFrame, path: Path) -> None:
-    """Write `results.csv`, `results.parquet`, the figures and `report.html`.
+def write_results(frame: pd.DataFrame, path: Path, *, figures: bool = True) -> None:
+    """Write `results.csv` and `results.parquet`; with `figures` those and `report.html` too.
 
     Args:
         frame: of `make_frame`.
@@ -85,7 +85,8 @@ def write_results(frame: pd.DataFrame, path: Path) -> None:
 
     write_text(path / "results.csv", frame.to_csv(index=False))
     _write_parquet(frame, path / "results.parquet")
-    write_sweep_report(path)
+    if figures:
+        write_sweep_report(path)
 
 
 def summarise(frame: pd.DataFrame) -> dict[str, Any]:

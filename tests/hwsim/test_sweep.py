@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -16,15 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwsim import sweep_run
 from hwsim.api import simulate
 from hwsim.errors import UserError
 from hwsim.pareto import pareto_front
 from hwsim.sweep_execute import SerialExecutor
 from hwsim.sweep_methods import make_sampler
 from hwsim.sweep_points import Maker
-from hwsim.sweep_run import run_sweep, summarise
+from hwsim.sweep_run import summarise
 from hwsim.sweep_spec import load_spec
 from hwsim.sweep_table import TIMING
+
+run_sweep = partial(sweep_run.run_sweep, figures=False)
 
 SPEC = {
     "accelerator": "sat",
@@ -76,7 +80,7 @@ def test_equal_points_are_computed_once():
 
 
 def test_run_writes_tidy_tables_and_figures(tmp_path):
-    frame = run_sweep(SPEC, tmp_path / "out", workers=1)
+    frame = run_sweep(SPEC, tmp_path / "out", workers=1, figures=True)
     out = tmp_path / "out"
     assert len(frame) == 24
     assert (frame["status"] == "done").all()

@@ -11,19 +11,22 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 
+from hwsim import sweep_run
 from hwsim.errors import UserError
 from hwsim.sweep_execute import DaskExecutor, choose_executor, run_batch
 from hwsim.sweep_methods import make_sampler
 from hwsim.sweep_points import Maker
-from hwsim.sweep_run import run_sweep
 from hwsim.sweep_spec import load_spec
 from hwsim.sweep_table import TIMING
+
+run_sweep = partial(sweep_run.run_sweep, figures=False)
 
 pytest.importorskip("distributed")
 

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hwsim import sweep_run
 from hwsim.api import simulate
 from hwsim.errors import UserError
 from hwsim.sweep_measures import combine
 from hwsim.sweep_points import Maker, Run, code_version, counts_for_results, evaluate
-from hwsim.sweep_run import run_sweep, summarise
+from hwsim.sweep_run import summarise
 from hwsim.sweep_spec import load_spec
 from hwsim.sweep_store import Finished, Store
+
+run_sweep = partial(sweep_run.run_sweep, figures=False)
 
 SPEC = {
     "accelerator": "sat",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
+from hwsim import sweep_run
 from hwsim.pareto import pareto_front
 from hwsim.sweep_methods import Learnt, make_sampler
 from hwsim.sweep_points import Maker, evaluate
-from hwsim.sweep_run import run_sweep
 from hwsim.sweep_spec import load_spec
 from hwsim.sweep_table import TIMING
+
+run_sweep = partial(sweep_run.run_sweep, figures=False)
 
 SIZES = [4, 6, 8, 12, 16, 24, 32, 48, 64, 96]
 SPACE = {
