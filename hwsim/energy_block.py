@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import Field, model_validator
 
@@ -50,5 +50,5 @@ class Powered(Frozen):
             from hwsim.energy import table
 
             # frozen for users; here the object is still being made
-            self.__dict__["energy"] = block.model_copy(update=table(self))
+            self.__dict__["energy"] = block.model_copy(update=table(cast(Any, self)))
         return self

@@ -65,9 +65,8 @@ def plot_energy(result: Drawable, axes: Axes | None = None) -> Axes:
     _name_layers(axes, rows)
     axes.xaxis.set_major_formatter(EngFormatter(unit="J", sep=" "))
     axes.set_xlabel("energy")
-    axes.set_title(
-        f"{_title(result)}: {EngFormatter(unit='J')(result.summary['energy_pj'] / 1e12)}"
-    )
+    whole_joules = EngFormatter(unit="J", places=2)(result.summary["energy_pj"] * 1e-12)
+    axes.set_title(f"{_title(result)}: {whole_joules}")
     if parts:
         axes.legend(
             loc="upper center",
