@@ -50,24 +50,26 @@
   // ---------------------------------------------------------------- columns
   const goals = new Map(about.objectives.map((o) => [o.name, o.goal]));
   const columns = new Map();
-  function addColumn(column) {
-    column.span = null;
+  function span(column, list) {
     let low = Infinity, high = -Infinity;
-    for (let i = 0; i < rows; i++) {
+    for (const i of list) {
       const value = column.get(i);
       if (value === null) continue;
       if (value < low) low = value;
       if (value > high) high = value;
     }
-    column.low = low;
-    column.high = high;
-    column.varied = low < high;
+    return [low, high];
+  }
+  const every = Array.from({ length: rows }, (_, i) => i);
+  function addColumn(column) {
+    const [low, high] = span(column, every);
+    Object.assign(column, { low, high, varied: low < high });
     column.canLog = column.numeric && low > 0 && Number.isFinite(low);
     column.log = column.canLog && high >= 10 * low;
     if (low <= high) columns.set(column.name, column);
   }
   for (const p of data.parameters) {
-    const values = p.numeric ? p.levels.map(Number) : p.levels.map((_, i) => i);
+    const values = p.levels.map((text, i) => (p.numeric ? Number(text) : i));
     addColumn({
       name: p.name, parameter: true, numeric: p.numeric, levels: p.levels, index: p.index,
       get: (i) => (p.index[i] < 0 ? null : values[p.index[i]]),
@@ -147,15 +149,18 @@
   }
   const restricted = () => view.box !== null || view.ranges.size > 0;
   let shown = [], kept = new Uint8Array(rows);
+  function choose() { // other points: the axes span what is shown
+    shown = every.filter(visible);
+    for (const column of columns.values()) {
+      const [low, high] = span(column, shown);
+      if (low <= high) Object.assign(column, { low, high });
+    }
+    refresh();
+  }
   function refresh() {
-    shown = [];
     kept = new Uint8Array(rows);
     let count = 0;
-    for (let i = 0; i < rows; i++) {
-      if (!visible(i)) continue;
-      shown.push(i);
-      if (selected(i)) { kept[i] = 1; count++; }
-    }
+    for (const i of shown) if (selected(i)) { kept[i] = 1; count++; }
     at("clear").disabled = !restricted();
     at("count").textContent = restricted()
       ? `${whole.format(count)} of ${plural(shown.length, "point")} selected` : plural(shown.length, "point");
@@ -180,11 +185,11 @@
   }
   function ticks(column, log, low, high, pixels) {
     if (!column.numeric) {
-      const every = Math.ceil(column.levels.length / Math.max(2, pixels / 30));
-      return column.levels.map((t, i) => [i, level(t)]).filter((_, i) => i % every === 0);
+      const step = Math.ceil((high - low + 1) / Math.max(2, pixels / 30));
+      return column.levels.map((t, i) => [i, level(t)]).filter(([i]) => i >= low && i <= high && i % step === 0);
     }
     if (column.parameter && column.levels.length <= pixels / 60)
-      return column.levels.map((t) => [Number(t), level(t)]);
+      return column.levels.map((t) => [Number(t), level(t)]).filter(([v]) => v >= low && v <= high);
     const wanted = Math.max(2, pixels / 70), found = [];
     if (log) {
       const decades = Math.log10(high / low);
@@ -732,6 +737,7 @@
     at("more").hidden = some.length === found.length;
     at("more").textContent = `Show all ${whole.format(found.length)}`;
   }
+  at("volume-x").addEventListener("change", () => fillVolume(current()));
   at("more").addEventListener("click", () => { view.all = true; fillTable(); });
   const rowOf = (event) => event.target.closest("tr[data-row]");
   at("front").tBodies[0].addEventListener("click", (event) => {
@@ -749,6 +755,11 @@
   const current = () => about.studies[Math.max(0, view.workload)];
   function fillAnalysis() {
     const study = current();
+    for (const name of ["volume", "importance", "effects"]) {
+      const title = at(name + "-title");
+      title.dataset.words ??= title.textContent;
+      title.textContent = title.dataset.words + (about.workloads.length > 1 && study ? `: ${study.workload}` : "");
+    }
     fillVolume(study);
     fillImportance(study);
     fillEffects(study);
@@ -767,7 +778,10 @@
       + (logs.length ? `Solid: ${logs.join(", ")} on a logarithmic scale; dashed: all linear. ` : "All objectives are linear. ")
       + (same.length ? `Left out, as they are the same at all points: ${same.join(", ")}. ` : "");
     const width = 760, height = 250, left = 46, right = width - 12, top = 8, bottom = height - 34;
-    const last = volume.order[volume.order.length - 1] || 1;
+    const timed = volume.seconds.every((v) => v !== null);
+    at("volume-box").hidden = !timed;
+    const steps = timed && at("volume-x").value === "seconds" ? volume.seconds : volume.order;
+    const last = steps[steps.length - 1] || 1;
     const px = (v) => left + ((right - left) * v) / last, py = (v) => bottom - (bottom - top) * v;
     const picture = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, role: "img",
       "aria-label": `Hypervolume reaches ${(100 * volume.scaled[volume.scaled.length - 1]).toFixed(1)} % of the box` });
@@ -777,9 +791,10 @@
     }
     for (const [v, text] of ticks({ numeric: true }, false, 0, last, right - left))
       picture.append(label(px(v), bottom + 16, text, "middle"));
-    picture.append(label((left + right) / 2, height - 2, "points in the order of finishing", "middle"));
+    picture.append(label((left + right) / 2, height - 2, steps === volume.order
+      ? "points in the order of finishing" : "seconds of the sweep", "middle"));
     const path = (values) => values.map((v, k) =>
-      (k ? `H${px(volume.order[k]).toFixed(1)}V` : `M${px(volume.order[0]).toFixed(1)},`) + py(v).toFixed(1)).join("");
+      (k ? `H${px(steps[k]).toFixed(1)}V` : `M${px(steps[0]).toFixed(1)},`) + py(v).toFixed(1)).join("");
     if (logs.length)
       picture.append(draw("path", { d: path(volume.linear), fill: "none", stroke: "var(--accent)", "stroke-dasharray": "5 4" }));
     picture.append(draw("path", { d: path(volume.scaled), fill: "none", stroke: "var(--accent)", "stroke-width": 2 }));
@@ -927,8 +942,7 @@
   function fillHeader() {
     const c = about.counts;
     at("summary").textContent = [
-      `${about.accelerator}, ${about.workloads.join("; ") || "no workload yet"}`, `method ${about.method}`,
-      `${plural(c.done, "point")} done`, c.failed ? `${whole.format(c.failed)} failed` : "none failed",
+      `method ${about.method}`, `${plural(c.done, "point")} done`, c.failed ? `${whole.format(c.failed)} failed` : "none failed",
       c.infeasible ? `${whole.format(c.infeasible)} infeasible` : "none infeasible",
       `${whole.format(data.pareto.reduce((a, b) => a + b, 0))} on the front`, `hwsim ${about.version}`,
     ].join(" · ");
@@ -942,14 +956,14 @@
     at("spec").textContent = about.spec;
   }
   function fillControls() {
-    const boxes = at("workload-box"), choose = at("workload");
+    const boxes = at("workload-box"), list = at("workload");
     boxes.hidden = about.workloads.length < 2;
-    about.workloads.forEach((name, i) => choose.append(make("option", { value: i, textContent: name })));
-    if (about.workloads.length > 1) choose.append(make("option", { value: -1, textContent: "all" }));
-    choose.value = view.workload;
-    choose.addEventListener("change", () => {
-      view.workload = Number(choose.value);
-      refresh();
+    about.workloads.forEach((name, i) => list.append(make("option", { value: i, textContent: name })));
+    if (about.workloads.length > 1) list.append(make("option", { value: -1, textContent: "all" }));
+    list.value = view.workload;
+    list.addEventListener("change", () => {
+      view.workload = Number(list.value);
+      choose();
       fillAnalysis();
     });
     for (const side of ["x", "y"]) {
@@ -979,7 +993,7 @@
       drawParallel();
     });
     at("infeasible-box").hidden = !about.counts.infeasible;
-    at("infeasible").addEventListener("change", (event) => { view.infeasible = event.target.checked; refresh(); });
+    at("infeasible").addEventListener("change", (event) => { view.infeasible = event.target.checked; choose(); });
     at("clear").addEventListener("click", clear);
   }
 
@@ -987,7 +1001,7 @@
   fillControls();
   fillLegend();
   fillHead();
-  refresh();
+  choose();
   fillAnalysis();
   fillErrors();
   const start = about.studies.map((s) => s.chosen).find((i) => i !== null && i !== undefined);

@@ -80,15 +80,20 @@ def make_page(sweep: SweepFolder, studies: Sequence[Study], limit: int = PAGE_BY
         rows = _thinned(sweep.frame, studies, int(len(rows) * 0.95 * limit / len(points)))
         points = _encode(_points(sweep, rows))
     about = _encode(_about(sweep, studies, rows))
-    title = f"sweep {sweep.path.resolve().name}"
     parts = {
-        "title": html.escape(title),
+        "title": html.escape(_title(sweep)),
         "style": _part("css"),
         "about": about,
         "points": points,
         "script": _part("js"),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _part("html"))
+
+
+def _title(sweep: SweepFolder) -> str:
+    works = [work.label or work.name for work in sweep.spec.runs_on]
+    more = f" and {len(works) - 3} more" if len(works) > 3 else ""
+    return f"Sweep of {sweep.spec.accelerator}: {', '.join(works[:3])}{more}"
 
 
 def _part(kind: str) -> str:
@@ -111,7 +116,6 @@ def _about(sweep: SweepFolder, studies: Sequence[Study], rows: np.ndarray) -> di
     place = {int(row): i for i, row in enumerate(rows)}
     labels = list(dict.fromkeys(frame["workload"]))
     return {
-        "title": f"sweep {sweep.path.resolve().name}",
         "version": hwsim.__version__,
         "accelerator": spec.accelerator,
         "method": spec.method.name,
