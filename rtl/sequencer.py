@@ -94,6 +94,7 @@ class Sequencer(wiring.Component):
         en: the present cycle is a step.
         flags: of the present step, `flags_layout()`, from registers: what follows from the state
             is known a step before.
+        stationary: the mode of the job that is held, or was held last, from a register.
         idle: no job is held and the array has drained.
         held: a job is held.
     """
@@ -105,6 +106,7 @@ class Sequencer(wiring.Component):
                 "job": In(stream.Signature(job_layout())),
                 "en": In(1),
                 "flags": Out(flags_layout(array)),
+                "stationary": Out(1),
                 "idle": Out(1),
                 "held": Out(1),
             }
@@ -132,12 +134,14 @@ class Sequencer(wiring.Component):
         acting = Signal()  # rows of A enter (ws)
         length_end = Signal(LENGTH_BITS)  # the length less one
         drained = Signal(range(flush + 1), init=flush)
+        empty = Signal(init=1)  # the array has drained
         flags = Signal(flags_layout(self.array))  # of the step after the present one
         # of the same step, apart from `flags` because others of its fields follow from them
         pair = Signal()  # a pair enters (os)
         act, load = Signal(), Signal()
         m.d.comb += [
-            flags.stationary.eq(job.mode == Mode.WEIGHT_STATIONARY),
+            self.stationary.eq(job.mode == Mode.WEIGHT_STATIONARY),
+            flags.stationary.eq(self.stationary),
             flags.act.eq(act),
             flags.load.eq(load),
             flags.need_a.eq(act | (pair & first_word & (turn == 0))),
@@ -153,16 +157,14 @@ class Sequencer(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 ready = Signal()
-                empty = Signal()
                 m.d.comb += [
-                    empty.eq(drained == flush),
                     ready.eq(empty | (new.mode == job.mode)),
                     self.job.ready.eq(ready),
                     self.idle.eq(empty),
                     self.held.eq(0),
                 ]
                 with m.If(self.en & ~empty):
-                    m.d.sync += drained.eq(drained + 1)
+                    m.d.sync += [drained.eq(drained + 1), empty.eq(drained == flush - 1)]
                 with m.If(self.job.valid & ready):
                     m.d.sync += [
                         job.eq(new),
@@ -173,6 +175,7 @@ class Sequencer(wiring.Component):
                         acting.eq(1),
                         length_end.eq(length - 1),
                         drained.eq(0),
+                        empty.eq(0),
                     ]
                     tiles.load(new.tiles)
                     folds.load(new.folds)

@@ -245,7 +245,8 @@ class SparseArray(wiring.Component):
 
         controls, draining = self._controls(m, ahead, now, delay)
         sums = self._partial_sums(m, decided["edges"], now, delay)
-        bottoms = self._array(m, decided, flags, ahead, controls, [column.top for column in sums])
+        tops = [column.top for column in sums]
+        bottoms = self._array(m, decided, flags, seq.stationary, controls, tops)
         m.d.comb += [column.sum.eq(value) for column, value in zip(sums, bottoms, strict=True)]
 
         # South edge: what column 0's last row passes on is a result; the others follow.
@@ -371,7 +372,7 @@ class SparseArray(wiring.Component):
         m: Module,
         decided: Mapping[str, Value],
         flags: Flags,
-        ahead: Flags,
+        stationary: Value,
         controls: list[Value],
         tops: list[Value],
     ) -> list[Value]:
@@ -384,7 +385,7 @@ class SparseArray(wiring.Component):
             m.d.comb += [
                 ports.step.eq(self._registered(m, go, f"step_{name}")),
                 ports.take.eq(self._registered(m, go & take, f"take_{name}")),
-                ports.stationary.eq(ahead.stationary),
+                ports.stationary.eq(stationary),
                 ports.i.eq(word),
             ]
             return ports.o
@@ -398,6 +399,7 @@ class SparseArray(wiring.Component):
             right_group = feed(_row_module(r), f"a{r}", Value.cast(self.a.payload[r]), flags.need_a)
             right_control: Value = controls[r]
             step = self._registered(m, decided["rows"], f"row_step{r}")
+            mode = self._registered(m, stationary, f"row_stationary{r}")
             for c in range(cols):
                 group = Signal(self.array.group * bits, name=f"group_{r}_{c}")
                 pair = Signal(bits + self.index_bits, name=f"pair_{r}_{c}")
@@ -408,7 +410,7 @@ class SparseArray(wiring.Component):
                     i_clk=ClockSignal(),
                     i_rst=ResetSignal(),
                     i_step=step,
-                    i_stationary=ahead.stationary,
+                    i_stationary=mode,
                     i_group_in=right_group,
                     o_group_out=group,
                     i_value_in=down_pair[c][:bits],
