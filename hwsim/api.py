@@ -171,5 +171,6 @@ def sweep(
 
     if folder is not None:
         return run_sweep(spec, folder, **options)
+    options.setdefault("figures", False)  # of a folder that goes away
     with TemporaryDirectory(prefix="hwsim-") as temporary:
         return run_sweep(spec, temporary, **options)

@@ -307,6 +307,7 @@ def sweep(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of specifications and end.")
     ] = False,
+    figures: Annotated[bool, typer.Option(help="Write the report and its figures.")] = True,
     json: Json = False,
 ) -> None:
     """Run the points of a design space, durably, and show its Pareto front."""
@@ -323,13 +324,20 @@ def sweep(
 
     with progress("sweeping") as tick:
         frame = run_sweep(
-            spec, out, workers=workers, scheduler=scheduler, resume=resume, progress=tick
+            *(spec, out),
+            workers=workers,
+            scheduler=scheduler,
+            resume=resume,
+            progress=tick,
+            figures=figures,
         )
     summary = summarise(frame)
     if json:
         _print_json(summary)
     else:
         _print_sweep(summary, out)
+        if figures:
+            print(f"interactive report: {out / 'report.html'}")
     if text := complaint(frame):
         raise UserError(text)
 
@@ -344,7 +352,6 @@ def _print_sweep(summary: dict[str, Any], out: Path) -> None:
         print(
             f"  and {len(front) - _FRONT_ROWS} more of the front: pareto in {out / 'results.csv'}"
         )
-    print(f"interactive report: {out / 'report.html'}")
 
 
 @app.command()

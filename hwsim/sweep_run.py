@@ -108,7 +108,7 @@ def run_sweep(
         except KeyboardInterrupt:
             print(
                 f"hwsim: stopped after {told.done} of {told.total} points, all of them safe in "
-                f"{path}; the same command with --resume goes on",
+                f"{path}; the same command with --resume goes on, hwsim report {path} shows them",
                 file=sys.stderr,
             )
             raise
