@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -188,16 +189,23 @@ def axi_delta_build(design: AxiDesign) -> Any:
     Raises:
         UserError: a tool is missing.
     """
+    from hwsim.rtl.delta_axi import DELTA_AXI
+    from hwsim.rtl.simulator import build
+
+    return build(_verilog(design), DELTA_AXI)
+
+
+@lru_cache(maxsize=32)
+def _verilog(design: AxiDesign) -> str:
     from hwsim.rtl.delta_axi import DELTA_AXI, DeltaAxi
     from hwsim.rtl.delta_engine import delta_parts
-    from hwsim.rtl.simulator import build
     from hwsim.rtl.verilog import component_verilog
 
     parts = {name: make() for name, make in delta_parts(design.shape, design.chain).items()}
     parts[DELTA_AXI] = DeltaAxi(
         design.shape, design.chain, design.bus, on_chip=design.on_chip, probe=True
     )
-    return build(component_verilog(parts), DELTA_AXI)
+    return component_verilog(parts)
 
 
 def case_program(design: AxiDesign, case: DeltaCase, *, base: int = 0) -> DeltaProgram:

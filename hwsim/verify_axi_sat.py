@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,12 +112,18 @@ def build_axi(config: SatConfig) -> Any:
     Raises:
         UserError: a tool is missing.
     """
-    from hwsim.rtl.sat_axi import axi_parts
     from hwsim.rtl.simulator import build
-    from hwsim.rtl.verilog import component_verilog, engine_parts
 
-    parts = engine_parts(config) | axi_parts(config)
-    return build(component_verilog({name: make() for name, make in parts.items()}), "sat_axi")
+    return build(_verilog(config), "sat_axi")
+
+
+@lru_cache(maxsize=32)
+def _verilog(config: SatConfig) -> str:
+    from hwsim.rtl.blocks import parts_verilog
+    from hwsim.rtl.sat_axi import axi_parts
+    from hwsim.rtl.verilog import engine_parts
+
+    return parts_verilog(engine_parts(config) | axi_parts(config))[0]
 
 
 def make_axi_case(config: SatConfig, seed: int, number: int) -> AxiCase:

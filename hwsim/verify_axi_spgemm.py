@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -111,11 +112,17 @@ def axi_build(config: SpgemmConfig) -> Any:
     Raises:
         UserError: a tool is missing.
     """
-    from hwsim.rtl.blocks import parts_verilog
     from hwsim.rtl.simulator import build
+
+    return build(*_verilog(config))
+
+
+@lru_cache(maxsize=32)
+def _verilog(config: SpgemmConfig) -> tuple[str, str]:
+    from hwsim.rtl.blocks import parts_verilog
     from hwsim.rtl.spgemm_axi import spgemm_axi_parts
 
-    return build(*parts_verilog(spgemm_axi_parts(config.shape, config.bus, probe=True)))
+    return parts_verilog(spgemm_axi_parts(config.shape, config.bus, probe=True))
 
 
 def run_bench(made: Any, cases: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

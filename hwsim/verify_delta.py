@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +113,18 @@ def delta_build(shape: DeltaShape, chain: int = 1, *, waves: bool = False) -> An
     Raises:
         UserError: a tool is missing.
     """
-    from hwsim.rtl.delta_engine import DELTA_TOP, delta_parts
+    from hwsim.rtl.delta_engine import DELTA_TOP
     from hwsim.rtl.simulator import build
-    from hwsim.rtl.verilog import component_verilog
 
-    parts = {name: make() for name, make in delta_parts(shape, chain).items()}
-    return build(component_verilog(parts), DELTA_TOP, waves=waves)
+    return build(_verilog(shape, chain), DELTA_TOP, waves=waves)
+
+
+@lru_cache(maxsize=32)
+def _verilog(shape: DeltaShape, chain: int) -> str:
+    from hwsim.rtl.blocks import parts_verilog
+    from hwsim.rtl.delta_engine import delta_parts
+
+    return parts_verilog(delta_parts(shape, chain))[0]
 
 
 def run_delta(

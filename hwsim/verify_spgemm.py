@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -266,11 +267,17 @@ def _absolute(x: Any) -> Any:
 
 
 def _build(config: SpgemmConfig, waves: bool) -> Any:
-    from hwsim.rtl.blocks import parts_verilog
-    from hwsim.rtl.rowwise import rowwise_parts
     from hwsim.rtl.simulator import build
 
-    return build(*parts_verilog(rowwise_parts(config.shape)), waves=waves)
+    return build(*_verilog(config), waves=waves)
+
+
+@lru_cache(maxsize=32)
+def _verilog(config: SpgemmConfig) -> tuple[str, str]:
+    from hwsim.rtl.blocks import parts_verilog
+    from hwsim.rtl.rowwise import rowwise_parts
+
+    return parts_verilog(rowwise_parts(config.shape))
 
 
 def _run(

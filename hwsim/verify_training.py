@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -227,13 +228,20 @@ def run_rtl(
 
 
 def _build(engine: EngineShape) -> Any:
-    from hwsim.rtl.engine import ENGINE_TOP, training_parts
+    from hwsim.rtl.engine import ENGINE_TOP
     from hwsim.rtl.simulator import build
-    from hwsim.rtl.verilog import component_verilog
 
-    parts = training_parts(engine.array, engine.pattern, engine.update_lanes, engine.select_lanes)
-    verilog = component_verilog({name: make() for name, make in parts.items()})
-    return build(verilog, ENGINE_TOP)
+    return build(_verilog(engine), ENGINE_TOP)
+
+
+@lru_cache(maxsize=32)
+def _verilog(engine: EngineShape) -> str:
+    from hwsim.rtl.blocks import parts_verilog
+    from hwsim.rtl.engine import training_parts
+
+    return parts_verilog(
+        training_parts(engine.array, engine.pattern, engine.update_lanes, engine.select_lanes)
+    )[0]
 
 
 def _golden(

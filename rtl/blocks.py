@@ -7,6 +7,7 @@ engine that holds it come from the same fields.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 from amaranth.lib import wiring
 
@@ -82,6 +83,7 @@ def block(name: str, config: Accelerator) -> tuple[wiring.Component, str]:
     return make(), top
 
 
+@lru_cache(maxsize=32)
 def block_verilog(name: str, config: Accelerator) -> tuple[str, str]:
     """A block's whole Verilog and the name of its top module.
 

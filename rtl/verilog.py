@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from amaranth._toolchain.yosys import YosysError, find_yosys
 from amaranth.back import rtlil
@@ -49,6 +50,11 @@ def generate_verilog(config: Accelerator, *, training: bool = False) -> str:
         UserError: there is no RTL for this kind of accelerator, or no training engine for this
             format or sparsity.
     """
+    return _generate(config, training)
+
+
+@lru_cache(maxsize=32)  # a second of Amaranth and Yosys
+def _generate(config: Accelerator, training: bool) -> str:
     parts = training_engine_parts(config) if training else engine_parts(config)
     return _header(config) + component_verilog({name: make() for name, make in parts.items()})
 

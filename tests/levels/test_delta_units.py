@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -30,11 +31,15 @@ GAPS = (
 )
 
 
+@lru_cache
+def verilog(shape, block):
+    parts, modules = delta_parts(shape), DELTA_MODULES[block]
+    return component_verilog({name: parts[name]() for name in modules}), modules[-1]
+
+
 def run(shape, block, cases, tmp_path):
     """Words and cycles of cases on one unit."""
-    parts = delta_parts(shape)
-    modules = DELTA_MODULES[block]
-    made = build(component_verilog({name: parts[name]() for name in modules}), modules[-1])
+    made = build(*verilog(shape, block))
     source, target = tmp_path / "cases", tmp_path / "results"
     source.write_bytes(pickle.dumps([case.packed() for case in cases]))
     made.run("hwsim.rtl.bench_stream", {"HWSIM_CASES": str(source), "HWSIM_RESULTS": str(target)})
