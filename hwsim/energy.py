@@ -289,7 +289,7 @@ def _mac_skip(config: MacSkipConfig, node: float) -> dict[str, float]:
 
 
 _HOP_MM = 1.0
-"""Not given; chosen: cores of 2 to 3 square millimetres have their routers about so far apart."""
+"""Not given; chosen as in the preset, a millimetre between neighbouring routers."""
 
 _SUM_BITS = number_format("int8").accumulator_bits
 

@@ -67,14 +67,18 @@ def compare_with_hwcomponents(node_nm: float = 45) -> list[Comparison]:
         node_nm: process of both.
 
     Raises:
-        UserError: `hwcomponents-cacti` or `hwcomponents-library` is not installed.
+        UserError: `hwcomponents-cacti` or `hwcomponents-library` is not installed, or its CACTI
+            does not run here.
     """
     cacti = _module("hwcomponents_cacti")
     library = _module("hwcomponents_library")
     metres = node_nm * 1e-9
     found = []
     for size in (1 << 13, 1 << 15, 1 << 17, 1 << 20):
-        memory = cacti.SRAM(tech_node=metres, width=64, size=8 * size)
+        try:
+            memory = cacti.SRAM(tech_node=metres, width=64, size=8 * size)
+        except Exception as error:  # whatever the package raises when its program does not run
+            raise UserError(f"hwcomponents_cacti could not run CACTI: {_line(error)}") from None
         found.append(
             Comparison(
                 event=f"64 bits read from {size >> 10} KB",
@@ -118,6 +122,11 @@ def _module(name: str) -> Any:
             f"{name} must be installed for this comparison, which needs Python 3.12, "
             f"but importing it says: {error}"
         ) from None
+
+
+def _line(error: Exception) -> str:
+    """The first line of what it says."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _picojoules(cost: Any) -> float:
