@@ -169,69 +169,80 @@ def _divided(points: NDArray, ranks: NDArray) -> NDArray:
 
 
 @njit(cache=True)
-def _best(gains: NDArray) -> NDArray:
-    """The gains that no other is at least as large as; of equal ones the first."""
-    n, objectives = gains.shape
-    kept = np.empty_like(gains)
-    count = 0
-    for i in range(n):
-        beaten = False
-        for f in range(count):
-            k = 0
-            while k < objectives and kept[f, k] >= gains[i, k]:
-                k += 1
-            if k == objectives:
-                beaten = True
-                break
-        if beaten:
-            continue
-        left = 0
-        for f in range(count):
-            k = 0
-            while k < objectives and gains[i, k] >= kept[f, k]:
-                k += 1
-            if k < objectives:
-                if left != f:
-                    kept[left] = kept[f]
-                left += 1
-        kept[left] = gains[i]
-        count = left + 1
-    return kept[:count].copy()
-
-
-@njit(cache=True)
 def _volume(gains: NDArray) -> float:
-    """Volume of the union of boxes from 0 to each of the gains, all above 0."""
+    """Volume of the union of boxes from 0 to each of the gains, all above 0.
+
+    Plain loops: what NumPy would do here takes seconds to compile.
+    """
     n, objectives = gains.shape
-    if n == 0:
-        return 0.0
-    if objectives == 1:
-        return gains[:, 0].max()
-    if objectives == 2:
-        return _surface(gains)
+    last = objectives - 1
+    order = _ascending(gains, last)
     total = 0.0
-    ordered = gains[np.argsort(gains[:, objectives - 1])]
-    for i in range(n):
+    if last == 0:
+        return gains[order[n - 1], 0] if n else 0.0
+    if last == 1:  # steps from the highest down
+        reach = 0.0
+        for p in range(n - 1, -1, -1):
+            i = order[p]
+            if gains[i, 0] > reach:
+                total += gains[i, 1] * (gains[i, 0] - reach)
+                reach = gains[i, 0]
+        return total
+    shared = np.empty((n, last))
+    for p in range(n):
         # all later ones are at least as large in the last objective, which so drops out
+        i = order[p]
         box = 1.0
-        for k in range(objectives - 1):
-            box *= ordered[i, k]
-        shared = np.minimum(ordered[i + 1 :, : objectives - 1], ordered[i, : objectives - 1])
-        total += ordered[i, objectives - 1] * (box - _volume(_best(shared)))
+        for k in range(last):
+            box *= gains[i, k]
+        count = 0
+        for q in range(p + 1, n):
+            count = _add(shared, count, gains[order[q]], gains[i])
+        total += gains[i, last] * (box - _volume(shared[:count]))
     return total
 
 
 @njit(cache=True)
-def _surface(gains: NDArray) -> float:
-    """The same of two objectives: steps from the largest first gain down."""
-    total = 0.0
-    height = 0.0
-    order = np.argsort(-gains[:, 0])
-    for i in order:
-        if gains[i, 1] > height:
-            total += gains[i, 0] * (gains[i, 1] - height)
-            height = gains[i, 1]
-    return total
+def _ascending(gains: NDArray, column: int) -> NDArray:
+    """Order of the rows by a column; insertion, as sets are small or sorted already."""
+    n = len(gains)
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        value = gains[i, column]
+        at = i
+        while at > 0 and gains[order[at - 1], column] > value:
+            order[at] = order[at - 1]
+            at -= 1
+        order[at] = i
+    return order
+
+
+@njit(cache=True)
+def _add(front: NDArray, count: int, gain: NDArray, cap: NDArray) -> int:
+    """Put the lesser of gain and cap to the first `count` rows of a front; the new count.
+
+    A row that is at least as large in all objectives keeps it out; rows that it is at least as
+    large as are dropped.
+    """
+    objectives = front.shape[1]
+    for f in range(count):
+        k = 0
+        while k < objectives and front[f, k] >= min(gain[k], cap[k]):
+            k += 1
+        if k == objectives:
+            return count
+    left = 0
+    for f in range(count):
+        k = 0
+        while k < objectives and min(gain[k], cap[k]) >= front[f, k]:
+            k += 1
+        if k < objectives:
+            for j in range(objectives):
+                front[left, j] = front[f, j]
+            left += 1
+    for j in range(objectives):
+        front[left, j] = min(gain[j], cap[j])
+    return left + 1
 
 
 @njit(cache=True)
@@ -239,19 +250,21 @@ def _history(gains: NDArray) -> NDArray:
     """Volume after each of the gains: what a new point alone dominates is added."""
     n, objectives = gains.shape
     found = np.zeros(n)
-    front = np.empty((0, objectives))
+    front = np.empty((n, objectives))
+    shared = np.empty((n, objectives))
+    size = 0
     total = 0.0
     for i in range(n):
         box = 1.0
         for k in range(objectives):
             box *= gains[i, k]
         if box > 0.0:
-            shared = _best(np.minimum(front, gains[i]))
-            new = box
-            if len(shared):
-                new = box - _volume(shared)
+            count = 0
+            for f in range(size):
+                count = _add(shared, count, front[f], gains[i])
+            new = box - _volume(shared[:count])
             if new > 0.0:
                 total += new
-                front = _best(np.concatenate((front, gains[i : i + 1])))
+                size = _add(front, size, gains[i], gains[i])
         found[i] = total
     return found

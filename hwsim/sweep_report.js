@@ -94,7 +94,8 @@
     if (parts.length < 2) return parts[0];
     const levels = [], index = [], place = new Map();
     for (let i = 0; i < rows; i++) {
-      const text = parts.map((p) => p.text(i) ?? "–").join(", ");
+      const texts = parts.map((p) => p.text(i) ?? "–");
+      const text = new Set(texts).size === 1 ? texts[0] : texts.join(", ");
       if (!place.has(text)) { place.set(text, levels.length); levels.push(text); }
       index.push(place.get(text));
     }
@@ -1005,7 +1006,11 @@
   fillAnalysis();
   fillErrors();
   const start = about.studies.map((s) => s.chosen).find((i) => i !== null && i !== undefined);
-  if (start !== undefined) pick(start);
+  if (start !== undefined) {
+    pick(start);
+    at("pick").append(make("p", { className: "note", textContent:
+      "Shown at first: the point of the front that is nearest to the best value of every objective." }));
+  }
   else at("pick").append(make("p", { className: "note", textContent: "No finished point yet." }));
   new ResizeObserver(() => later(() => { drawScatter(); drawParallel(); })).observe(at("scatter-box"));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { drawScatter(); drawParallel(); });

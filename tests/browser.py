@@ -108,8 +108,10 @@ class Browser:
         )
 
     def open(self, path: Path) -> None:
-        """Load a file and wait until it is there."""
+        """Load a file and wait until it is there; problems and requests begin anew."""
         self._loaded = False
+        self.problems.clear()
+        self.requests.clear()
         self._call("Page.navigate", url=path.resolve().as_uri())
         end = time.monotonic() + self._seconds
         while not self._loaded:
