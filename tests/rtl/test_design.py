@@ -19,8 +19,14 @@ from hwsim.models.nm import NMPattern
 from hwsim.rtl import verilog as verilog_room
 from hwsim.rtl.arithmetic import adder_pipeline
 from hwsim.rtl.engine import TrainingEngine
-from hwsim.rtl.simulator import build, lint
-from hwsim.rtl.verilog import generate_verilog, ports, top_name
+from hwsim.rtl.simulator import build, cache_dir, lint
+from hwsim.rtl.verilog import (
+    component_verilog,
+    engine_parts,
+    generate_verilog,
+    ports,
+    top_name,
+)
 from hwsim.verify_cases import designs, make_case
 
 WAIVERS = Path(hwsim.rtl.__file__).with_name("lint.vlt")
@@ -64,8 +70,9 @@ def test_lint_still_sees_real_faults():
 
 
 def test_same_configuration_same_verilog():
-    config = load_config("sat", ["rows=2", "cols=2"])
-    assert generate_verilog(config) == generate_verilog(config)
+    parts = engine_parts(load_config("sat", ["rows=2", "cols=2"]))
+    first, second = (component_verilog({k: v() for k, v in parts.items()}) for _ in range(2))
+    assert first == second
 
 
 def test_ports_follow_the_configuration():
@@ -153,20 +160,28 @@ def test_cases_follow_from_the_seed():
     assert len({(s.interleave, s.adder_latency) for s in shapes}) > 2
 
 
-def test_builds_are_reused(tmp_path, monkeypatch):
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache that holds Verilator's compiled runtime, if the usual one does, and nothing else."""
+    kept = list((cache_dir() / "verilator").glob("runtime-*"))
+    (tmp_path / "cache" / "verilator").mkdir(parents=True)
+    for runtime in kept:
+        (tmp_path / "cache" / "verilator" / runtime.name).symlink_to(runtime)
+    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path / "cache"))
+
+
+def test_builds_are_reused(own_cache):
     module = (
         "module tiny(input clk, input a, output reg z); always @(posedge clk) z <= a; endmodule"
     )
-    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path / "cache"))
     assert not build(module, "tiny").reused
     assert build(module, "tiny").reused
     with pytest.raises(RuntimeError, match="the build of broken failed"):
         build("module broken(", "broken")
 
 
-def test_a_bench_that_fails_says_why(tmp_path, monkeypatch):
+def test_a_bench_that_fails_says_why(own_cache, monkeypatch):
     module = "module mute(input clk, input rst); endmodule"
-    monkeypatch.setenv("HWSIM_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("HWSIM_CASES", raising=False)
     with pytest.raises(RuntimeError, match=r"bench_function failed:(.|\n)*HWSIM_"):
         build(module, "mute").run("hwsim.rtl.bench_function", {})
