@@ -134,7 +134,8 @@ def plot_sensitivity(study: Study) -> Axes:
     for row, name in enumerate(objectives):
         grid[row][0].set_ylabel(name, fontsize=8)
     matched = all(effect.matched for effect in study.effects)
-    words = "median and quartiles over points that differ in it alone" if matched else "means"
+    alone = "median and quartiles over points that differ in it alone"
+    words = alone if matched else "means over points of a level, others vary too"
     _entitle([grid[0][0]], f"Effect of each parameter: {words}", bool(study.effects))
     return grid[0][0]
 

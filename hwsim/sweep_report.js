@@ -26,6 +26,7 @@
     if (value === null || value === undefined) return "–";
     if (typeof value !== "number") return String(value);
     if (Number.isInteger(value) && Math.abs(value) < 1e15) return whole.format(value);
+    if (value && Math.abs(value) < 1e-4) return value.toExponential(4);
     return String(Number(value.toPrecision(6)));
   }
   function tick(value) {
@@ -92,13 +93,18 @@
   function axisColumn(axis) {
     const parts = axis.map((name) => columns.get(name)).filter(Boolean);
     if (parts.length < 2) return parts[0];
-    const levels = [], index = [], place = new Map();
-    for (let i = 0; i < rows; i++) {
-      const texts = parts.map((p) => p.text(i) ?? "–");
-      const text = new Set(texts).size === 1 ? texts[0] : texts.join(", ");
-      if (!place.has(text)) { place.set(text, levels.length); levels.push(text); }
-      index.push(place.get(text));
-    }
+    const found = new Map(); // indices in all parts and text, by the text of all parts
+    const texts = every.map((i) => {
+      const words = parts.map((p) => p.text(i) ?? "–");
+      const text = new Set(words).size === 1 ? words[0] : words.join(", ");
+      if (!found.has(text)) found.set(text, parts.map((p) => p.index[i]));
+      return text;
+    });
+    const levels = [...found.keys()].sort((a, b) => {
+      const [m, n] = [found.get(a), found.get(b)], k = m.findIndex((v, j) => v !== n[j]);
+      return k < 0 ? 0 : m[k] - n[k];
+    });
+    const place = new Map(levels.map((text, k) => [text, k])), index = texts.map((t) => place.get(t));
     if (parts[0].numeric && parts[0].levels.length === levels.length) return parts[0];
     addColumn({
       name: axis.join("+"), parameter: true, numeric: false, levels, index,
@@ -154,8 +160,11 @@
     shown = every.filter(visible);
     for (const column of columns.values()) {
       const [low, high] = span(column, shown);
-      if (low <= high) Object.assign(column, { low, high });
+      if (low > high) continue;
+      Object.assign(column, { low, high });
+      if (!column.fixed) column.log = column.canLog && high >= 10 * low;
     }
+    for (const side of ["x", "y"]) if (view[side]) at(side + "log").checked = view[side].log;
     refresh();
   }
   function refresh() {
@@ -982,7 +991,10 @@
         update();
         refresh();
       });
-      log.addEventListener("change", () => { view[side].log = log.checked; refresh(); });
+      log.addEventListener("change", () => {
+        Object.assign(view[side], { log: log.checked, fixed: true });
+        refresh();
+      });
       update();
     }
     at("colour").append(make("option", { value: "front", textContent: "front" }));

@@ -192,6 +192,7 @@ def _volume(volume: Volume | None) -> dict[str, Any] | None:
 def _points(sweep: SweepFolder, rows: np.ndarray) -> dict[str, Any]:
     """Columns of the points: parameters as indices of their levels, measures as numbers."""
     frame = sweep.frame.iloc[rows]
+    order = {p: [row[k] for row in a.rows] for a in sweep.axes for k, p in enumerate(a.paths)}
     return {
         "key": frame["key"].tolist(),
         "workload": _words(frame["workload"], list(dict.fromkeys(sweep.frame["workload"]))),
@@ -199,7 +200,7 @@ def _points(sweep: SweepFolder, rows: np.ndarray) -> dict[str, Any]:
         "error": _words(frame["error"]),
         "pareto": [int(on) for on in frame["pareto"]],
         "parameters": [
-            {"name": path, "numeric": _numeric(frame[path])} | _levels(frame[path])
+            {"name": path, "numeric": _numeric(frame[path])} | _levels(frame[path], order[path])
             for path in sweep.spec.parameters
         ],
         "measures": [{"name": name} | _numbers(frame[name]) for name in sweep.measures],
@@ -212,13 +213,16 @@ def _words(column: pd.Series, levels: Sequence[str] | None = None) -> dict[str, 
     return {"levels": known, "index": [place[text] for text in column]}
 
 
-def _levels(column: pd.Series) -> dict[str, Any]:
-    """Different values of a parameter as the command line has them; -1 where it has none."""
+def _levels(column: pd.Series, order: Sequence[Any]) -> dict[str, Any]:
+    """Different values of a parameter as the command line has them, in order; -1 for none."""
     texts = [None if value is MISSING else value_text(value) for value in column]
     values = dict(zip(texts, column, strict=True))
     known = [text for text in dict.fromkeys(texts) if text is not None]
     if _numeric(column):
         known.sort(key=lambda text: float(values[text]))
+    else:
+        given = {text: i for i, text in enumerate(dict.fromkeys(map(value_text, order)))}
+        known.sort(key=lambda text: given.get(text, len(given)))
     place = {text: i for i, text in enumerate(known)} | {None: -1}
     return {"levels": known, "index": [place[text] for text in texts]}
 
