@@ -117,12 +117,14 @@ def _causes(main: pd.DataFrame) -> Figure:
 
 
 def _front(main: pd.DataFrame) -> Figure:
-    """Time against size, the front of each pattern, a panel a memory; knees are ringed."""
+    """Time against size, a panel a memory: all points, the front of each pattern's square arrays,
+    and a ring where the front of all square arrays bends most."""
     size = size_of(main)
     figure, panels = _panels(3, sharey=True)
     for axes, (width, name) in zip(panels, _widths(main), strict=True):
         frame = at(main, width=width)
         axes.scatter(frame[size], frame["image_ms"], s=5, color="#bbbbbb", lw=0)
+        frame = frame[frame["rows"] == frame["cols"]]
         for pattern in PATTERNS:
             here = at(frame, sparsity=pattern)
             values = here[[size, "image_ms"]].to_numpy(float)

@@ -75,7 +75,7 @@ def load(path: Path) -> dict[str, Any]:
 def buffers_spec(spec: dict[str, Any]) -> dict[str, Any]:
     """The study's second sweep: the preset's array, each buffer on its own, dense and 2:8."""
     side = 32
-    sizes = spec["parameters"]["buffers.input_bytes"]
+    sizes = spec["parameters"]["buffers.input_bytes"] | {"factor": 4}
     fixed = {name: [side] for name in ("rows", "cols", "vector_lanes", "sore_lanes", "wuve_lanes")}
     buffers = {f"buffers.{n}_bytes": sizes for n in ("input", "weight", "output")}
     pruned = {"method": ["dense", "bdwp"], "sparsity": ["dense", "2:8"], "group": [1, 8]}
@@ -89,7 +89,9 @@ def sweep(spec: dict[str, Any], folder: Path, workers: int) -> pd.DataFrame:
     """The finished points of a sweep, which goes on where it was stopped."""
     resume = (folder / "sweep.yaml").exists()
     with progress(folder.name) as tick:
-        frame = run_sweep(spec, folder, workers=workers, resume=resume, progress=tick)
+        frame = run_sweep(
+            spec, folder, workers=workers, resume=resume, progress=tick, figures=False
+        )
     failed = frame.loc[frame["status"] != "done", "error"]
     for error, count in Counter(text.partition(" of a product")[0] for text in failed).items():
         print(f"{folder.name}: {count} points: {error}", file=sys.stderr)
