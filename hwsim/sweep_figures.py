@@ -53,7 +53,7 @@ def plot_pareto(frame: pd.DataFrame, axes: Axes | None = None) -> Axes:
     if len(panels) == 1:
         panels[0].set_title(title)
     else:
-        panels[0].figure.suptitle(title, fontsize=11)  # type: ignore[union-attr]
+        panels[0].figure.suptitle(title, fontsize=11)
     return panels[0]
 
 
@@ -255,7 +255,7 @@ def _most(shares: Sequence[Importance]) -> int:
 
 
 def _entitle(panels: Sequence[Axes], title: str, filled: bool) -> None:
-    panels[0].figure.suptitle(title, fontsize=10)  # type: ignore[union-attr]
+    panels[0].figure.suptitle(title, fontsize=10)
     if not filled:
         _say(panels[0], "no parameter or no objective has two values")
 

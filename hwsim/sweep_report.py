@@ -1,8 +1,8 @@
 """The report of a sweep: figures, and one HTML page that works from disk without a network.
 
 The page holds the points as columns in JSON, a style sheet and a script of its own
-(`sweep_report.html`, `.css` and `.js` in this package); nothing is fetched. Every text of the data
-gets into the page as text, never as markup.
+(`sweep_report.html`, `.css` and `_*.js` in this package); nothing is fetched. Every text of the
+data gets into the page as text, never as markup.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ PAGE_BYTES = 2_800_000
 and specification."""
 
 _DIGITS = 9  # of measures that are not whole; the tables have all
+_SCRIPTS = ("data", "plots", "point", "study")  # in this order
 _STATES = ("done", "failed", "infeasible")
 
 
@@ -82,12 +83,12 @@ def make_page(sweep: SweepFolder, studies: Sequence[Study], limit: int = PAGE_BY
     about = _encode(_about(sweep, studies, rows))
     parts = {
         "title": html.escape(_title(sweep)),
-        "style": _part("css"),
+        "style": _part(".css"),
         "about": about,
         "points": points,
-        "script": _part("js"),
+        "script": "\n".join(_part(f"_{name}.js") for name in _SCRIPTS),
     }
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _part("html"))
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], _part(".html"))
 
 
 def _title(sweep: SweepFolder) -> str:
@@ -96,8 +97,8 @@ def _title(sweep: SweepFolder) -> str:
     return f"Sweep of {sweep.spec.accelerator}: {', '.join(works[:3])}{more}"
 
 
-def _part(kind: str) -> str:
-    return resources.files("hwsim").joinpath(f"sweep_report.{kind}").read_text(encoding="utf-8")
+def _part(ending: str) -> str:
+    return resources.files("hwsim").joinpath(f"sweep_report{ending}").read_text(encoding="utf-8")
 
 
 def _encode(data: Any) -> str:
@@ -157,7 +158,7 @@ def _errors(frame: pd.DataFrame) -> list[dict[str, Any]]:
     )
     return [
         {"status": str(status), "error": str(error), "count": int(count)}
-        for (status, error), count in counts.items()  # type: ignore[misc]
+        for (status, error), count in counts.items()
     ]
 
 
