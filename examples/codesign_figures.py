@@ -129,9 +129,9 @@ def _front(main: pd.DataFrame) -> Figure:
             here = at(frame, sparsity=pattern)
             values = here[[size, "image_ms"]].to_numpy(float)
             front = here[pareto_front(values)].sort_values(size)
-            axes.step(
-                front[size], front["image_ms"], where="post", color=_COLOURS[pattern],
-                marker=_MARKS[pattern], ms=3.5, lw=1.1, label=pattern,
+            axes.plot(
+                front[size], front["image_ms"], color=_COLOURS[pattern],
+                marker=_MARKS[pattern], ms=4, lw=1.1, label=pattern,
             )  # fmt: skip
         bend = knee(frame, size)
         axes.plot(bend[size], bend["image_ms"], "o", ms=13, mfc="none", mec="black", mew=1.4)
