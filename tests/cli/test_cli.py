@@ -78,7 +78,7 @@ def test_simulate_writes_the_contract(tmp_path):
     assert layers["energy_pj"].sum() == pytest.approx(summary["energy_pj"])
     parts = layers[["issue", "array_idle", "stall_dram", "fill", "drain"]].sum(axis=1)
     assert (parts == layers["cycles"]).all()
-    for name in ("cycles", "utilization", "roofline", "traffic"):
+    for name in ("cycles", "utilization", "roofline", "traffic", "energy"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert "<svg" in (out / f"{name}.svg").read_text()
     # the written configuration reproduces the run exactly
@@ -94,7 +94,7 @@ def test_simulate_writes_the_contract(tmp_path):
     done = hwsim("report", again)
     page = (again / "report.html").read_text()
     assert done.stdout.strip() == str(again / "report.html")
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5  # energy too
     assert "http" not in page
 
 

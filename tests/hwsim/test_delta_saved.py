@@ -37,7 +37,9 @@ def test_files_read_back_and_the_report_draws_the_same(result, tmp_path):
     assert saved.dense_cycles == 50000
     for mine, theirs in zip(saved.rows, result.rows, strict=True):
         assert mine == {name: theirs[name] for name in mine}
-        assert sum(v for name, v in mine.items() if name != "layer") == theirs["cycles"]
+        cycles = sum(v for name, v in mine.items() if name.startswith("cycles_"))
+        energy = sum(v for name, v in mine.items() if name[-3:] == "_pj" and name != "energy_pj")
+        assert (cycles, energy) == (theirs["cycles"], theirs["energy_pj"])
     result.write(tmp_path / "bare", figures=False)
     page = write_report(tmp_path / "bare").read_text()
     assert page.count("data:image/png;base64,") == len(FIGURE_NAMES)
@@ -54,6 +56,8 @@ def test_files_read_back_and_the_report_draws_the_same(result, tmp_path):
     [
         ("summary.json", '"latency"', '"late"', "must have the key latency"),
         ("layers.csv", "cycles_scan", "cycles_skim", "must have the column cycles_scan"),
+        ("layers.csv", "energy_mac_pj", "energy_pj", "must have the column energy_mac_pj"),
+        ("layers.csv", "{energy}", "1.o", "energy_pj must be a number in line 2, but got"),
         ("frames.csv", "\n0,", "\n0,x", "cycles must be an integer in line 2, but got 'x"),
         ("frames.csv", "\n49,", "\n49\n", "cycles must be an integer in line 51, but got None"),
         ("summary.json", '"frames": 50', '"frames": 51', "a line for each of the 51 frames"),
@@ -63,6 +67,7 @@ def test_spoilt_files_are_one_sentence(name, old, new, text, result, tmp_path):
     result.write(tmp_path, figures=False)
     path = tmp_path / name
     whole = path.read_text()
+    old = old.replace("{energy}", str(result.layers["energy_pj"].iloc[0]))
     assert old in whole
     path.write_text(whole.replace(old, new, 1))
     with pytest.raises(UserError) as caught:

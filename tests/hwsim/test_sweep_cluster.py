@@ -155,15 +155,16 @@ def _listens(port):
 
 def test_an_unreachable_scheduler_costs_a_sentence_and_writes_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr("hwsim.sweep_execute._CONNECT_SECONDS", 1)
-    for address in (
-        f"tcp://127.0.0.1:{free_port()}",
-        "nowhere",
-        "tcp://127.0.0.1:http",
-        "udp://x:1",
+    nobody = f"tcp://127.0.0.1:{free_port()}"
+    for address, said in (
+        (nobody, f"--scheduler {nobody}: no Dask scheduler answers there"),
+        ("nowhere", "--scheduler must read tcp://HOST:PORT, but got 'nowhere'"),
+        ("tcp://127.0.0.1:http", "--scheduler must read tcp://HOST:PORT"),
+        ("udp://x:1", "udp://x:1"),
     ):
         with pytest.raises(UserError) as caught:
             run_sweep(SMALL, tmp_path / "out", scheduler=address)
-        assert f"--scheduler {address}: no Dask scheduler answers there" in str(caught.value)
+        assert said in str(caught.value)
         assert "\n" not in str(caught.value)
         assert not list((tmp_path / "out").iterdir())
 
