@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ KINDS = ("delta", "mac_skip")
 
 NEEDED = (
     "workload", "accelerator", "cycles", "counters", "frames", "frame_rate_hz", "sparsity",
-    "latency", "dense_cycles", "parts",
+    "latency", "dense_cycles", "parts", "energy_parts_pj",
 )  # fmt: skip
 """Keys of summary.json that figures and report use."""
 
@@ -31,7 +32,7 @@ class SavedDelta:
 
     Attributes:
         config: of config.yaml.
-        rows: of layers.csv: the layers' names and their cycles by cause.
+        rows: of layers.csv: the layers' names, their cycles by cause and their energy by part.
         frame_cycles: int64[T], of frames.csv.
         summary: of summary.json.
     """
@@ -67,6 +68,7 @@ def load_delta(path: Path, config: Any, summary: dict[str, Any]) -> SavedDelta:
             it is not of the summary's run.
     """
     causes = [f"cycles_{name}" for name in summary["parts"]]
+    energies = ["energy_pj", *(f"energy_{name}_pj" for name in summary["energy_parts_pj"])]
     frames = _rows(path / "frames.csv", ["cycles"])
     if len(frames) != summary["frames"]:
         raise UserError(
@@ -75,34 +77,39 @@ def load_delta(path: Path, config: Any, summary: dict[str, Any]) -> SavedDelta:
         )
     return SavedDelta(
         config=config,
-        rows=_rows(path / "layers.csv", causes, ["layer"]),
+        rows=_rows(path / "layers.csv", causes, ["layer"], energies),
         frame_cycles=np.array([row["cycles"] for row in frames], np.int64),
         summary=summary,
     )
 
 
-def _rows(path: Path, whole: list[str], text: list[str] | None = None) -> list[dict[str, Any]]:
-    """The columns in `whole` as integers and those in `text` as they are."""
+def _rows(
+    path: Path, whole: list[str], text: Sequence[str] = (), real: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """The columns in `whole` as integers, in `real` as floats and those in `text` as they are."""
     try:
         reader = csv.DictReader(io.StringIO(path.read_text(encoding="utf-8"), newline=""))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise UserError(f"cannot read {path}: {reason}") from None
-    names = text or []
-    for column in (*names, *whole):
+    for column in (*text, *whole, *real):
         if column not in (reader.fieldnames or ()):
             raise UserError(f"{path} must have the column {column}")
     return [
-        {name: row[name] for name in names}
-        | {name: _integer(row[name], name, path, number) for name in whole}
+        {name: row[name] for name in text}
+        | {name: _number(int, row[name], name, path, number) for name in whole}
+        | {name: _number(float, row[name], name, path, number) for name in real}
         for number, row in enumerate(reader, 2)
     ]
 
 
-def _integer(text: Any, column: str, path: Path, number: int) -> int:
+def _number(
+    kind: type[int] | type[float], text: Any, column: str, path: Path, number: int
+) -> int | float:
     try:
-        return int(text)
+        return kind(text)
     except (TypeError, ValueError):
+        name = "an integer" if kind is int else "a number"
         raise UserError(
-            f"{path}: {column} must be an integer in line {number}, but got {text!r}"
+            f"{path}: {column} must be {name} in line {number}, but got {text!r}"
         ) from None
