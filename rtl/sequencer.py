@@ -135,6 +135,7 @@ class Sequencer(wiring.Component):
         length_end = Signal(LENGTH_BITS)  # the length less one
         drained = Signal(range(flush + 1), init=flush)
         empty = Signal(init=1)  # the array has drained
+        waiting = Signal(init=1)  # no job is held: the FSM's IDLE, as a register of its own
         flags = Signal(flags_layout(self.array))  # of the step after the present one
         # of the same step, apart from `flags` because others of its fields follow from them
         pair = Signal()  # a pair enters (os)
@@ -150,48 +151,22 @@ class Sequencer(wiring.Component):
 
         with m.If(self.en):
             m.d.sync += self.flags.eq(flags)
-        m.d.comb += self.held.eq(1)  # but in IDLE
-
         new = self.job.payload
-        length = new.length
+        taken = Signal()
+        m.d.comb += [
+            self.held.eq(~waiting),
+            self.idle.eq(waiting & empty),
+            self.job.ready.eq(waiting & (empty | (new.mode == job.mode))),
+            taken.eq(self.job.valid & self.job.ready),
+        ]
         with m.FSM():
             with m.State("IDLE"):
-                ready = Signal()
-                m.d.comb += [
-                    ready.eq(empty | (new.mode == job.mode)),
-                    self.job.ready.eq(ready),
-                    self.idle.eq(empty),
-                    self.held.eq(0),
-                ]
                 with m.If(self.en & ~empty):
                     m.d.sync += [drained.eq(drained + 1), empty.eq(drained == flush - 1)]
-                with m.If(self.job.valid & ready):
-                    m.d.sync += [
-                        job.eq(new),
-                        step.eq(0),
-                        turn.eq(0),
-                        first_fold.eq(1),
-                        first_word.eq(1),
-                        acting.eq(1),
-                        length_end.eq(length - 1),
-                        drained.eq(0),
-                        empty.eq(0),
-                    ]
-                    tiles.load(new.tiles)
-                    folds.load(new.folds)
-                    words.load(new.word_steps)
+                with m.If(taken):
                     with m.If(new.mode == Mode.OUTPUT_STATIONARY):
-                        short = length < drain_slots
-                        steps.load(Mux(short, drain_slots, length))
-                        m.d.sync += [
-                            no_idle.eq(~short),
-                            begun.eq(~short),
-                            first_slot.eq(~short),
-                            idle_end.eq(drain_slots - length - 1),
-                        ]
                         m.next = "OS"
                     with m.Else():
-                        steps.load(Mux(length < fold_steps, fold_steps, length))
                         m.next = "LOAD"
 
             with m.State("OS"):
@@ -227,6 +202,7 @@ class Sequencer(wiring.Component):
                             tiles.count()
                             with m.If(tiles.last):
                                 m.next = "IDLE"
+                                m.d.sync += waiting.eq(1)
 
             with m.State("LOAD"):
                 # rows beats of weights and one step for the last of them to arrive
@@ -266,6 +242,35 @@ class Sequencer(wiring.Component):
                             tiles.count()
                             with m.If(tiles.last):
                                 m.next = "IDLE"
+                                m.d.sync += waiting.eq(1)
+
+        with m.If(taken):
+            m.d.sync += [
+                waiting.eq(0),
+                job.eq(new),
+                step.eq(0),
+                turn.eq(0),
+                first_fold.eq(1),
+                first_word.eq(1),
+                acting.eq(1),
+                length_end.eq(new.length - 1),
+                drained.eq(0),
+                empty.eq(0),
+            ]
+            tiles.load(new.tiles)
+            folds.load(new.folds)
+            words.load(new.word_steps)
+            with m.If(new.mode == Mode.OUTPUT_STATIONARY):
+                short = new.length < drain_slots
+                steps.load(Mux(short, drain_slots, new.length))
+                m.d.sync += [
+                    no_idle.eq(~short),
+                    begun.eq(~short),
+                    first_slot.eq(~short),
+                    idle_end.eq(drain_slots - new.length - 1),
+                ]
+            with m.Else():
+                steps.load(Mux(new.length < fold_steps, fold_steps, new.length))
         return m
 
 

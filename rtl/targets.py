@@ -165,6 +165,9 @@ TARGETS: dict[str, Target] = {
                 options=(
                     *("--85k", "--package", "CABGA756", "--speed", "8"),
                     *("--router", "router2"),
+                    # Timing four times the usual weight, criticality sharper: without, single LUTs
+                    # of the sequencer stood 40 columns from both neighbours (docs/synthesis.md).
+                    *("--placer-heap-timingweight", "40", "--placer-heap-critexp", "6"),
                 ),
                 # twice as slow on small blocks, no faster a clock, but it places crowded parts
                 crowded_options=("--placer", "static"),
