@@ -87,7 +87,8 @@ def _causes(main: pd.DataFrame) -> Figure:
     sides = (16, 32, 64)
     figure, panels = _panels(3, height=3.9)
     for axes, side in zip(panels, sides, strict=True):
-        places, names = [], []
+        places: list[float] = []
+        names: list[str] = []
         for i, (width, name) in enumerate(_widths(main)):
             for j, pattern in enumerate(("dense", "2:8")):
                 frame = at(main, side=side, width=width, sparsity=pattern, buffers=_LARGEST)
