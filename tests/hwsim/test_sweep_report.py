@@ -59,9 +59,8 @@ def folder(tmp_path_factory):
 def test_files(folder):
     for name in ("pareto", "hypervolume", "importance", "sensitivity"):
         assert (folder / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    before = (folder / "report.html").read_bytes()
-    assert write_report(folder) == folder / "report.html"
-    assert (folder / "report.html").read_bytes() == before
+    sweep = load_sweep(folder)
+    assert make_page(sweep, study(sweep)) == (folder / "report.html").read_text()
 
 
 def test_a_table_reads_back_with_the_values_of_the_specification(folder):
@@ -162,7 +161,7 @@ class Interrupted:
         raise KeyboardInterrupt
 
 
-@pytest.fixture(params=[0, 1, 5], scope="module")
+@pytest.fixture(params=[0, 5], scope="module")
 def interrupted(request, tmp_path_factory):
     """How many points were finished, and the report."""
     spec = {
@@ -206,9 +205,10 @@ def test_an_interrupted_search_reports_its_whole_rounds_and_more(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run_sweep(spec, tmp_path, executor=Later(2))
-    found = columns(write_report(tmp_path).read_text())
-    assert found["about"]["counts"]["done"] == 6
-    assert found["about"]["unfinished"] == 6
+    sweep = load_sweep(tmp_path)
+    assert (sweep.frame["status"] == "done").tolist() == [True] * 6
+    assert not sweep.complete
+    assert sweep.unfinished == 6
 
 
 def test_no_finished_points_and_one_objective(tmp_path):
