@@ -30,6 +30,16 @@ needs_table = pytest.mark.skipif(
 KINDS = ("sat", "spgemm", "delta", "edgedrnn")
 
 
+def fitted(kind, target):
+    """Whether the table has the points that the estimate needs."""
+    try:
+        estimate(load_config(kind), target)
+    except UserError as error:
+        assert "examples/synthesis_table.py makes them" in str(error)
+        return False
+    return True
+
+
 @pytest.mark.parametrize(
     ("target", "depth", "width", "count"),
     [
@@ -141,6 +151,8 @@ def test_the_model_in_the_package_is_that_of_the_table(tmp_path):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("target", RESOURCES)
 def test_every_preset_has_an_area(kind, target):
+    if target != "xcup" and not fitted(kind, target):
+        pytest.skip(f"no points of {kind} for {target}: make synthesis-table")
     found = estimate(load_config(kind), target)
     assert found.ff > 100
     if target == "generic":
@@ -163,6 +175,8 @@ def test_every_preset_has_an_area(kind, target):
     target=st.sampled_from(["xcup", "ecp5"]),
 )
 def test_a_larger_array_is_larger_and_has_a_multiplier_a_pe(rows, cols, number, target):
+    if target != "xcup" and not fitted("sat", target):
+        return
     small, taller, wider = (
         estimate(load_config("sat", [f"rows={r}", f"cols={c}", f"format={number}"]), target)
         for r, c in ((rows, cols), (rows + 1, cols), (rows, cols + 1))
@@ -196,7 +210,8 @@ def test_the_published_array_against_its_part():
     assert share["dsp"] == 1024 / 6840
     assert share["bram"] == 16 / 2160  # 512 sums of 32 bits are half a BRAM36 a column
     assert found.fits("vu9p") == (max(share.values()) <= 1)
-    assert not estimate(load_config("sat"), "ecp5").fits("lfe5u-85f")
+    if fitted("sat", "ecp5"):
+        assert not estimate(load_config("sat"), "ecp5").fits("lfe5u-85f")
     assert PARTS["vu9p"].uram == 960
     with pytest.raises(
         UserError, match=r"^part must be one of vu9p for xcup, but got 'lfe5u-85f'$"
