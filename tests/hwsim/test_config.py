@@ -142,6 +142,6 @@ def test_a_key_stands_in_a_mapping_once():
 
     assert parse_yaml("a: 1\nb: &x {c: 2}\nd: {<<: *x, c: 3}\n", "f")["d"] == {"c": 3}
     with pytest.raises(
-        UserError, match="f is not valid YAML at line 2, .*key c stands there twice"
+        UserError, match=r"f is not valid YAML at line 2, .*key c stands there twice"
     ):
         parse_yaml("a: 1\nb: {c: 2, c: 3}\n", "f")
