@@ -124,6 +124,8 @@ def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
     ):
         for number, colour in _COLOURS.items():
             sizes = sorted(s for s, f in arrays if f == number and target in arrays[s, f])
+            if not sizes:
+                continue
             axes.plot(
                 [s * s for s in sizes],
                 [arrays[s, number][target].counts["lut"] for s in sizes],
@@ -131,7 +133,7 @@ def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
                 color=colour,
                 label=f"{number}, synthesized",
             )
-            if fit is None:
+            if fit is None or not fit.model.get(target):
                 continue
             line = (1, 2, 4, 8, 12, 16, 24, 32)
             axes.plot(
@@ -146,10 +148,11 @@ def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
         part = "VU9P" if target == "xcup" else "LFE5U-85F"
         axes.annotate(part, (1, room), textcoords="offset points", xytext=(2, 4), fontsize=8)
         axes.set_title(title)
-        axes.set_yscale("log")
         axes.set_ylabel("LUTs of the array")
         _sizes(axes, "processing elements, rows x cols")
-        axes.legend(fontsize=8, loc="lower right")
+        if axes.get_legend_handles_labels()[1]:
+            axes.set_yscale("log")
+            axes.legend(fontsize=8, loc="lower right")
     return figure
 
 
@@ -179,7 +182,8 @@ def _fmax_figure(rows: Sequence[Row]) -> Figure:
     for axes in (left, right):
         axes.set_ylim(bottom=0)
         axes.grid(True, axis="y", alpha=0.3)
-        axes.legend(fontsize=8)
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(fontsize=8)
     return figure
 
 
@@ -219,11 +223,16 @@ def _modelled(fit: AreaFit, size: int, number: str, target: str) -> dict[str, fl
 
 
 def _arrays(rows: Iterable[Row]) -> dict[tuple[int, str, Pipeline], dict[str, Row]]:
-    """Square arrays by size, format and pipeline, the preset otherwise; then by target."""
+    """Square arrays by size, format and pipeline, then by target.
+
+    Otherwise they are the preset, but for pipelines for speed, which are 2:4.
+    """
     found: dict[tuple[int, str, Pipeline], dict[str, Row]] = {}
     for row in rows:
         words = dict(word.split("=") for word in row.point.overrides)
         extra = set(words) - {"rows", "cols", "format"}
+        if "clock_hz" in extra:  # a pipeline for speed
+            extra -= {"clock_hz", "sparsity"}
         if row.point.block != "stce" or words["rows"] != words["cols"] or extra - set(_STAGES):
             continue
         config = load_config(row.point.preset, list(row.point.overrides))
