@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from hwsim.area_fit import fit_area, write_model
+from hwsim.area_fit import fit_area, fittable, write_model
 from hwsim.area_model import MODEL_FILE
 from hwsim.area_points import TARGETS_MEASURED, Point, area_points
 from hwsim.config import load_config
@@ -154,20 +154,14 @@ PRESETS = ("sat", "spgemm", "delta", "edgedrnn")
 def report(rows: list[Row], docs: Path, model: Path) -> None:
     """Tables into the page and figures; the area model of each design whose blocks have points."""
     tables = {"arrays": array_table(rows), "units": unit_table(rows)}
-    blocks = {preset: {p.block for p in area_points() if p.preset == preset} for preset in PRESETS}
-    there = {(r.target, r.point.preset, r.point.block) for r in rows if r.point.role == "fit"}
-    whole = {
-        (target, preset)
-        for target in TARGETS_MEASURED
-        for preset, names in blocks.items()
-        if all((target, preset, name) in there for name in names)
-    }
+    used = fittable(rows)
+    whole = {(row.target, row.point.preset) for row in used}
     missing = [f"{p} for {t}" for t in TARGETS_MEASURED for p in PRESETS if (t, p) not in whole]
     if missing:
         say(f"no area model of {', '.join(missing)}: some of the blocks have no points")
     fit = None
     if ("xcup", "sat") in whole:
-        fit = fit_area([row for row in rows if (row.target, row.point.preset) in whole])
+        fit = fit_area(used)
         write_model(fit, model)
         tables |= {"capacity": capacity_table(fit), "errors": error_table(fit)}
         say(f"model of {len(fit.residuals)} figures in {model}")

@@ -19,11 +19,12 @@ from scipy.optimize import nnls
 
 from hwsim.area_laws import core_parts, core_unit, unit_part
 from hwsim.area_model import CORES, RESOURCES, Coefficients, predict, resource_terms, value
+from hwsim.area_points import area_points
 from hwsim.config import Accelerator, load_config
 from hwsim.files import write_text
 from hwsim.synth_rows import Row
 
-__all__ = ["AreaFit", "Residual", "fit_area", "write_model"]
+__all__ = ["AreaFit", "Residual", "fit_area", "fittable", "write_model"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +91,23 @@ class AreaFit:
             }
             for (target, resource, unit, role), errors in sorted(groups.items())
         ]
+
+
+def fittable(rows: Iterable[Row]) -> list[Row]:
+    """Rows of the presets and targets all of whose blocks have points with the role `fit`."""
+    every = list(rows)
+    wanted: dict[str, set[str]] = {}
+    for point in area_points():
+        wanted.setdefault(point.preset, set()).add(point.block)
+    there: dict[tuple[str, str], set[str]] = {}
+    for row in every:
+        if row.point.role == "fit":
+            there.setdefault((row.target, row.point.preset), set()).add(row.point.block)
+    return [
+        row
+        for row in every
+        if there.get((row.target, row.point.preset)) == wanted.get(row.point.preset)
+    ]
 
 
 def fit_area(rows: Iterable[Row]) -> AreaFit:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from hwsim.config import Accelerator, SatConfig, SparseConfig, StreamConfig
@@ -263,15 +264,18 @@ def _area(config: Accelerator, training: bool) -> dict[str, Any]:
         from hwsim.area import estimate
     except ImportError:
         raise UserError("area: this version of hwsim has no model of area") from None
+    whole = training and isinstance(config, SatConfig)
     try:
-        fpga = estimate(config, "xcup", training=training and isinstance(config, SatConfig))
-        asic = estimate(config, "generic", training=training and isinstance(config, SatConfig))
+        fpga = estimate(config, "xcup", training=whole)
     except UserError:
         raise
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"area: there is no estimate of {config.name}: {error}") from None
     counts = {name: getattr(fpga, name) for name in ("lut", "ff", "dsp", "bram", "buffer_bram")}
-    counts |= {name: getattr(asic, name) for name in ("gates", "transistors", "memory_bits")}
+    # a table of synthesized points need not have this target's
+    with suppress(UserError):
+        asic = estimate(config, "generic", training=whole)
+        counts |= {name: getattr(asic, name) for name in ("gates", "transistors", "memory_bits")}
     return {f"{_AREA}{name}": value for name, value in counts.items()}
 
 

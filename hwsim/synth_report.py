@@ -106,7 +106,8 @@ def figures(rows: Sequence[Row], fit: AreaFit | None) -> dict[str, tuple[str, Fi
     """
     found = {}
     arrays = [row for targets in _arrays(rows).values() for row in targets.values()]
-    if len({row.point.key for row in arrays}) > 1:
+    usual = {row.point.key for row in arrays if not set(_STAGES) & set(_words(row))}
+    if len(usual) > 1:
         found["synth-area"] = ("LUTs against processing elements", _area_figure(rows, fit))
     if len({row.point.key for row in arrays if row.seeds_mhz}) > 1:
         found["synth-fmax"] = ("fmax against size", _fmax_figure(rows))
@@ -114,14 +115,13 @@ def figures(rows: Sequence[Row], fit: AreaFit | None) -> dict[str, tuple[str, Fi
 
 
 def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
-    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
-    panels = figure.subplots(1, 2)
     preset = _pipeline(load_config("sat"))
     arrays = {(s, f): targets for (s, f, p), targets in _arrays(rows).items() if p == preset}
-    for axes, target, title, room in (
-        (panels[0], "xcup", "UltraScale+: LUT", 1_182_240),
-        (panels[1], "ecp5", "ECP5: LUT4", 83_640),
-    ):
+    parts = (("xcup", "UltraScale+: LUT", 1_182_240), ("ecp5", "ECP5: LUT4", 83_640))
+    shown = [part for part in parts if any(part[0] in targets for targets in arrays.values())]
+    figure = Figure(figsize=(5.4 * len(shown), 4.4), layout="constrained")
+    panels = figure.subplots(1, len(shown), squeeze=False)[0]
+    for axes, (target, title, room) in zip(panels, shown, strict=True):
         for number, colour in _COLOURS.items():
             sizes = sorted(s for s, f in arrays if f == number and target in arrays[s, f])
             if not sizes:
@@ -150,9 +150,8 @@ def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
         axes.set_title(title)
         axes.set_ylabel("LUTs of the array")
         _sizes(axes, "processing elements, rows x cols")
-        if axes.get_legend_handles_labels()[1]:
-            axes.set_yscale("log")
-            axes.legend(fontsize=8, loc="lower right")
+        axes.set_yscale("log")
+        axes.legend(fontsize=8, loc="lower right")
     return figure
 
 
@@ -229,7 +228,7 @@ def _arrays(rows: Iterable[Row]) -> dict[tuple[int, str, Pipeline], dict[str, Ro
     """
     found: dict[tuple[int, str, Pipeline], dict[str, Row]] = {}
     for row in rows:
-        words = dict(word.split("=") for word in row.point.overrides)
+        words = _words(row)
         extra = set(words) - {"rows", "cols", "format"}
         if "clock_hz" in extra:  # a pipeline for speed
             extra -= {"clock_hz", "sparsity"}
@@ -239,6 +238,11 @@ def _arrays(rows: Iterable[Row]) -> dict[tuple[int, str, Pipeline], dict[str, Ro
         key = (int(words["rows"]), words["format"], _pipeline(config))
         found.setdefault(key, {})[row.target] = row
     return found
+
+
+def _words(row: Row) -> dict[str, str]:
+    """A point's fields that are not the preset's."""
+    return {key: value for key, _, value in (word.partition("=") for word in row.point.overrides)}
 
 
 def _pipeline(config: Any) -> Pipeline:

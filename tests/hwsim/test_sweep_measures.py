@@ -101,12 +101,12 @@ def test_area_is_a_measure_of_the_design(tmp_path):
         area.estimate(load_config("sat"))
     except (UserError, OSError):
         pytest.skip("the area model is not fitted")
-    spec = SPEC | {"objectives": {"cycles": "min", "area_lut": "min"}, "measures": ["area_gates"]}
+    spec = SPEC | {"objectives": {"cycles": "min", "area_lut": "min"}, "measures": ["area_ff"]}
     frame = run_sweep(spec, tmp_path, workers=1)
     for row in frame.to_dict("records"):
         config = load_config("sat", [f"rows={row['rows']}", f"sparsity={row['sparsity']}"])
         assert row["area_lut"] == area.estimate(config).lut
-        assert row["area_gates"] == area.estimate(config, "generic").gates
+        assert row["area_ff"] == area.estimate(config).ff
     spec = SPEC | {"constraints": ["area_lut < 0"]}
     with pytest.raises(UserError, match="none of the 4 points is allowed"):
         run_sweep(spec, tmp_path / "none", workers=1)
