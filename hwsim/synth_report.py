@@ -156,8 +156,18 @@ def _area_figure(rows: Sequence[Row], fit: AreaFit | None) -> Figure:
 
 
 def _fmax_figure(rows: Sequence[Row]) -> Figure:
-    figure = Figure(figsize=(10.5, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    engines = {
+        preset: [
+            (_lanes(row), row)
+            for row in rows
+            if row.point.preset == preset and row.point.block == "engine" and row.seeds_mhz
+        ]
+        for preset in _ENGINES
+    }
+    count = 1 + any(engines.values())
+    figure = Figure(figsize=(5.4 * count, 4.4), layout="constrained")
+    panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
+    left = panels[0]
     series_of: dict[tuple[str, Pipeline], list[tuple[int, Row]]] = {}
     for (size, number, pipeline), targets in sorted(_arrays(rows).items(), key=lambda i: i[0]):
         if "ecp5" in targets:
@@ -170,19 +180,15 @@ def _fmax_figure(rows: Sequence[Row]) -> Figure:
     left.set_title("sparse array, ECP5-85F grade 8")
     left.set_ylabel("fmax in MHz, median and range of seeds")
     for preset, (label, colour) in _ENGINES.items():
-        series = [
-            (_lanes(row), row)
-            for row in rows
-            if row.point.preset == preset and row.point.block == "engine" and row.target == "ecp5"
-        ]
-        _speeds(right, sorted(series, key=lambda item: item[0]), label, colour, "o")
-    _sizes(right, "multiplier lanes")
-    right.set_title("other engines")
-    for axes in (left, right):
+        if engines[preset]:
+            _speeds(panels[1], sorted(engines[preset], key=lambda i: i[0]), label, colour, "o")
+    if count > 1:
+        _sizes(panels[1], "multiplier lanes")
+        panels[1].set_title("other engines")
+    for axes in panels:
         axes.set_ylim(bottom=0)
         axes.grid(True, axis="y", alpha=0.3)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize=8)
+        axes.legend(fontsize=8)
     return figure
 
 
