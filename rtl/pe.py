@@ -40,6 +40,7 @@ __all__ = [
     "ProcessingElement",
     "control_layout",
     "enable_signature",
+    "registered",
 ]
 
 ENABLE_MODULE = "stce_enable"
@@ -69,6 +70,14 @@ class EnableRegister(wiring.Component):
         m = Module()
         m.d.sync += self.en.eq(self.step)
         return m
+
+
+def registered(m: Module, value: Value, name: str) -> Value:
+    """A value in a register of its own, not merged with others of the same value."""
+    ports = instance(m, ENABLE_MODULE, name, enable_signature())
+    m.d.comb += ports.step.eq(value)
+    en: Value = ports.en
+    return en
 
 
 def control_layout() -> data.StructLayout:
@@ -128,11 +137,9 @@ class ProcessingElement(wiring.Component):
         bits = fmt.operand_bits
         control = data.View(control_layout(), self.control_in)
         parts = ("select", "sum", "drain")
-        en_select, en_sum, en_drain = (
-            self._registered(m, self.step, f"enable_{part}") for part in parts
-        )
+        en_select, en_sum, en_drain = (registered(m, self.step, f"enable_{part}") for part in parts)
         ws_select, ws_sum, ws_drain = (
-            self._registered(m, self.stationary, f"stationary_{part}") for part in parts
+            registered(m, self.stationary, f"stationary_{part}") for part in parts
         )
 
         # Data registers are not reset: flags say when what they hold is used.
@@ -183,13 +190,6 @@ class ProcessingElement(wiring.Component):
         )
         m.d.comb += self.link_out.eq(Mux(ws_drain, total, drain))
         return m
-
-    @staticmethod
-    def _registered(m: Module, value: Value, name: str) -> Value:
-        """A register of one part's own."""
-        ports = instance(m, ENABLE_MODULE, name, enable_signature())
-        m.d.comb += ports.step.eq(value)
-        return ports.en
 
     @staticmethod
     def _shift(m: Module, value: Value, steps: int, en: Value, name: str) -> Value:

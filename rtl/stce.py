@@ -46,7 +46,7 @@ from hwsim.rtl.pe import (
     EnableRegister,
     ProcessingElement,
     control_layout,
-    enable_signature,
+    registered,
 )
 from hwsim.rtl.rowwise_parts import instance
 from hwsim.rtl.sequencer import Sequencer, flags_layout, job_layout
@@ -232,8 +232,8 @@ class SparseArray(wiring.Component):
             self.status.stall_b.eq(seq.held & room & have_a & ~have_b),
         ]
         # Each row and column has its own copy of the step.
-        step = self._registered(m, decided["edges"], "advance")
-        en = self._registered(m, step, "enable")
+        step = registered(m, decided["edges"], "advance")
+        en = registered(m, step, "enable")
         # The array sees a step's flags twice: here in front of its first register, ...
         ahead = Signal(flags_layout(self.array))
         m.d.sync += ahead.eq(flags)
@@ -259,14 +259,12 @@ class SparseArray(wiring.Component):
                 m, _exit_module(c), f"exit{c}", exit_signature(self.fmt.accumulator_bits)
             )
             m.d.comb += [
-                leaver.step.eq(self._registered(m, decided["edges"], f"step_exit{c}")),
+                leaver.step.eq(registered(m, decided["edges"], f"step_exit{c}")),
                 leaver.i.eq(bottoms[c]),
             ]
             leavers.append(leaver.o)
         m.d.comb += [
-            results.w_en.eq(
-                self._registered(m, step, "en_results") & delay(emit, cols - 1, "emit")
-            ),
+            results.w_en.eq(registered(m, step, "en_results") & delay(emit, cols - 1, "emit")),
             results.w_data.eq(Cat(leavers)),
         ]
         return m
@@ -282,13 +280,6 @@ class SparseArray(wiring.Component):
             o_step=step,
         )
         return step
-
-    @staticmethod
-    def _registered(m: Module, value: Value, name: str) -> Value:
-        """A register of its own, not merged with others of the same value."""
-        ports = instance(m, ENABLE_MODULE, name, enable_signature())
-        m.d.comb += ports.step.eq(value)
-        return ports.en
 
     def _controls(
         self, m: Module, ahead: Flags, now: Flags, delay: Delay
@@ -352,7 +343,7 @@ class SparseArray(wiring.Component):
             )
             read, use, write, keep = steered
             m.d.comb += [
-                column.step.eq(self._registered(m, decided, f"step_sums{c}")),
+                column.step.eq(registered(m, decided, f"step_sums{c}")),
                 column.read_in.eq(read),
                 column.use_in.eq(use),
                 column.write_in.eq(write),
@@ -383,8 +374,8 @@ class SparseArray(wiring.Component):
             ports = instance(m, module, name, feed_signature(len(word)))
             go = decided[name[0]]
             m.d.comb += [
-                ports.step.eq(self._registered(m, go, f"step_{name}")),
-                ports.take.eq(self._registered(m, go & take, f"take_{name}")),
+                ports.step.eq(registered(m, go, f"step_{name}")),
+                ports.take.eq(registered(m, go & take, f"take_{name}")),
                 ports.stationary.eq(stationary),
                 ports.i.eq(word),
             ]
@@ -398,8 +389,8 @@ class SparseArray(wiring.Component):
         for r in range(rows):
             right_group = feed(_row_module(r), f"a{r}", Value.cast(self.a.payload[r]), flags.need_a)
             right_control: Value = controls[r]
-            step = self._registered(m, decided["rows"], f"row_step{r}")
-            mode = self._registered(m, stationary, f"row_stationary{r}")
+            step = registered(m, decided["rows"], f"row_step{r}")
+            mode = registered(m, stationary, f"row_stationary{r}")
             for c in range(cols):
                 group = Signal(self.array.group * bits, name=f"group_{r}_{c}")
                 pair = Signal(bits + self.index_bits, name=f"pair_{r}_{c}")
