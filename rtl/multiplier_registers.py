@@ -93,6 +93,9 @@ def _pack_operands(
 
     Returns the flip-flops that the multiplier now has copies of.
     """
+    signs = (multiplier["connections"].get(f"SIGNED{side}", ["0"])[0] for side in _OPERANDS)
+    if not all(isinstance(sign, str) for sign in signs):  # a sign that changes has no register
+        return []
     wires = multiplier["connections"]
     found: dict[str, Bit] = {}
     sources: list[str] = []
