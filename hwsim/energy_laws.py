@@ -108,13 +108,19 @@ def add_pj(bits: int, node_nm: float = TABLE_NODE_NM) -> float:
     return _power(bits, 8, "int8_add", 32, "int32_add", node_nm)
 
 
+@lru_cache(maxsize=1)
 def sram_law() -> tuple[float, float]:
     """(a, b) of a capacity^b, the energy in pJ of 64 bits at 45 nm from as many bytes.
 
     Least squares of the logarithms over `SRAM_POINTS`; b is close to a half, as word and bit lines
     grow with the square root of the capacity.
     """
-    return _sram_fit()
+    sizes = [math.log(size) for size, _ in SRAM_POINTS]
+    energies = [math.log(row(name).energy_pj) for _, name in SRAM_POINTS]
+    mean_x, mean_y = sum(sizes) / len(sizes), sum(energies) / len(energies)
+    slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(sizes, energies, strict=True))
+    slope /= sum((x - mean_x) ** 2 for x in sizes)
+    return math.exp(mean_y - slope * mean_x), slope
 
 
 def sram_pj(capacity_bytes: float, bits: float, node_nm: float = TABLE_NODE_NM) -> float:
@@ -138,7 +144,7 @@ def sram_pj(capacity_bytes: float, bits: float, node_nm: float = TABLE_NODE_NM) 
             f"the energy of an on-chip memory is known up to {most} bytes, "
             f"but got {capacity_bytes:.0f}"
         )
-    a, b = _sram_fit()
+    a, b = sram_law()
     word = a * max(capacity_bytes, least) ** b
     return scale(word * (bits / _WORD_BITS), TABLE_NODE_NM, node_nm)
 
@@ -204,13 +210,3 @@ def _power(
     first, last = operation_pj(low_row, node_nm), operation_pj(high_row, node_nm)
     exponent = math.log(last / first) / math.log(high / low)
     return first * (value / low) ** exponent
-
-
-@lru_cache(maxsize=1)
-def _sram_fit() -> tuple[float, float]:
-    sizes = [math.log(size) for size, _ in SRAM_POINTS]
-    energies = [math.log(row(name).energy_pj) for _, name in SRAM_POINTS]
-    mean_x, mean_y = sum(sizes) / len(sizes), sum(energies) / len(energies)
-    slope = sum((x - mean_x) * (y - mean_y) for x, y in zip(sizes, energies, strict=True))
-    slope /= sum((x - mean_x) ** 2 for x in sizes)
-    return math.exp(mean_y - slope * mean_x), slope

@@ -17,6 +17,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from hwsim import energy_figures
 from hwsim.energy_figures import plot_energy
 
 if TYPE_CHECKING:
@@ -44,19 +45,13 @@ _READ, _WRITTEN = "#3b6ea5", "#edae49"
 _LABEL_ROWS = 70  # more layers than this get every second, third, ... name
 
 
-class Drawable(Protocol):
+class Drawable(energy_figures.Drawable, Protocol):
     """What is drawn: a `hwsim.result.Result`, or one read back by `hwsim.saved`."""
 
-    @property
-    def workload(self) -> str: ...
     @property
     def batch(self) -> int: ...
     @property
     def config(self) -> ArrayConfig: ...
-    @property
-    def rows(self) -> list[dict[str, Any]]: ...
-    @property
-    def summary(self) -> dict[str, Any]: ...
 
 
 def plot_cycles(result: Drawable, axes: Axes | None = None) -> Axes:

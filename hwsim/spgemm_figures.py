@@ -16,6 +16,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
+from hwsim import energy_figures
 from hwsim.energy_figures import plot_energy
 from hwsim.figures import render
 from hwsim.spgemm_machine import NOT_ACTIVE
@@ -41,17 +42,9 @@ _WAIT_COLOURS = {"barrier": "#d0d0d0", "idle": "#ececec"}
 _POINTS = 600  # of the timeline: buckets are averaged down to at most this many
 
 
-class Drawable(Protocol):
+class Drawable(energy_figures.Drawable, Protocol):
     """What is drawn: a `hwsim.spgemm_result.SpgemmResult`, or one read back by `hwsim.saved`."""
 
-    @property
-    def workload(self) -> str: ...
-    @property
-    def config(self) -> Any: ...
-    @property
-    def rows(self) -> list[dict[str, Any]]: ...
-    @property
-    def summary(self) -> dict[str, Any]: ...
     @property
     def threads(self) -> list[dict[str, Any]]: ...
     @property
