@@ -147,23 +147,22 @@ def take(archive: Path) -> None:
     say(f"{len(new)} of {len(names)} results are new")
 
 
-PRESETS = ("sat", "spgemm", "delta", "edgedrnn")
-"""Designs with blocks to synthesize."""
-
-
 def report(rows: list[Row], docs: Path, model: Path) -> None:
     """Tables into the page and figures; the area model of each design whose blocks have points."""
     tables = {"arrays": array_table(rows), "units": unit_table(rows)}
     used = fittable(rows)
     whole = {(row.target, row.point.preset) for row in used}
-    missing = [f"{p} for {t}" for t in TARGETS_MEASURED for p in PRESETS if (t, p) not in whole]
+    presets = dict.fromkeys(point.preset for point in area_points())
+    missing = [f"{p} for {t}" for t in TARGETS_MEASURED for p in presets if (t, p) not in whole]
     if missing:
         say(f"no area model of {', '.join(missing)}: some of the blocks have no points")
     fit = None
-    if ("xcup", "sat") in whole:
+    if used:
         fit = fit_area(used)
         write_model(fit, model)
-        tables |= {"capacity": capacity_table(fit), "errors": error_table(fit)}
+        tables["errors"] = error_table(fit)
+        if ("xcup", "sat") in whole:
+            tables["capacity"] = capacity_table(fit)
         say(f"model of {len(fit.residuals)} figures in {model}")
     drawn = []
     for name, (title, figure) in figures(rows, fit).items():
