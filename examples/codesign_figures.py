@@ -144,6 +144,7 @@ def _front(main: pd.DataFrame) -> Figure:
             axes.set_xlabel("processing elements")
         else:
             axes.axvline(1, color="black", lw=0.8, ls=":")
+            axes.set_xticks([0.25, 0.5, 1, 2, 4])
             axes.xaxis.set_major_formatter(FuncFormatter(lambda v, _: f"{100 * v:g} %"))
             axes.set_xlabel("share of a VU9P")
         axes.xaxis.set_minor_formatter(NullFormatter())
