@@ -150,11 +150,13 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
     tile = fold = word = step = turn = 0  # an os step is a slot, whose steps are turns
 
     # emit[s % size]: the step s puts a beat in the result queue, two cycles after it is decided.
-    # What a step takes from the ports, the sequencer knew a step before.
+    # What a step takes from the ports, the sequencer knew a step before; when a step does not
+    # happen, it goes on once more and keeps what it found beside that.
     size = max(os_exit + rows * turns, ws_exit) + 1
     emit = np.zeros(size, np.bool_)
     now = 0  # steps so far, modulo size
-    need_a = need_b = False
+    held = need_a = need_b = False
+    kept_held = kept_a = kept_b = ahead = False
     level = 0
     arriving = decided = False  # beats of the last two cycles' steps that are not in the queue
     taken = 0
@@ -176,7 +178,7 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
         z_ok = level <= RESULT_QUEUE - 3
         en = a_ok and b_ok and z_ok
 
-        if state == idle_state:
+        if not held:
             wait_job += 1
         elif en:
             busy += 1
@@ -203,12 +205,18 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
             if need_b:
                 n_b += 1
                 valid_b = t + 1 + gap_b[n_b % gap_b.size]
-            need_a = act or (pair and word == 0 and turn == 0)
-            need_b = pair or load
+        if not ahead:
+            kept_held = state != idle_state
+            kept_a = act or (pair and word == 0 and turn == 0)
+            kept_b = pair or load
+        if en:
+            held, need_a, need_b = kept_held, kept_a, kept_b
 
         if state == idle_state:
-            ready = drained == flush or (next_job < len(jobs) and jobs[next_job, 0] == mode)
-            if en and drained != flush:
+            ready = drained == flush and not ahead
+            if next_job < len(jobs) and jobs[next_job, 0] == mode:
+                ready = True
+            if not ahead and drained != flush:
                 drained += 1
             if next_job < len(jobs) and t >= valid_job and ready:
                 mode, tiles, folds = jobs[next_job, 0], jobs[next_job, 1], jobs[next_job, 2]
@@ -225,7 +233,7 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
                 else:
                     steps_last = max(length, fold_steps) - 1
                     state = load_state
-        elif en and state == os_state:
+        elif not ahead and state == os_state:
             if step == steps_last and turn == turns - 1:
                 for j in range(rows * turns):
                     emit[(now + os_exit + j) % size] = True
@@ -240,12 +248,12 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
                 tile += 1
                 if tile == tiles:
                     state = idle_state
-        elif en and state == load_state:
+        elif not ahead and state == load_state:
             step += 1
             if step > rows:
                 step = 0
                 state = ws_state
-        elif en:
+        elif not ahead:
             if act and fold == folds - 1:
                 emit[(now + ws_exit) % size] = True
             step += 1
@@ -259,6 +267,7 @@ def _timeline(jobs, constants, gap_job, gap_a, gap_b, gap_z, z_cycles):  # pragm
                         state = idle_state
         if en:
             now = (now + 1) % size
+        ahead = not en
         t += 1
     return t, busy, stall_a, stall_b, stall_z, wait_job, drained
 

@@ -140,7 +140,7 @@ class PartialSums(wiring.Component):
     Ports:
         step: the array advances in the next cycle.
         read_in, use_in: which sum enters the column two steps later; without `use_in`, zero. Block
-            RAM answers late in a cycle, so a register stands between it and the adder.
+            RAM answers late in a cycle, so a register stands right behind it.
         write_in, keep_in: where `sum`, which leaves the column in this step, goes.
         read_out, use_out, write_out, keep_out: the same for the next column.
         sum, top: what leaves the column below; what enters it above.
@@ -164,11 +164,13 @@ class PartialSums(wiring.Component):
             write.data.eq(self.sum),
             write.en.eq(self.keep_in & en),
         ]
-        top = Signal(self.width, reset_less=True)
-        m.d.comb += self.top.eq(top)
+        found = Signal(self.width, reset_less=True)
+        used = Signal()
+        m.d.comb += self.top.eq(Mux(used, found, 0))
         with m.If(en):
             m.d.sync += [
-                top.eq(Mux(self.use_out, read.data, 0)),
+                found.eq(read.data),
+                used.eq(self.use_out),
                 self.read_out.eq(self.read_in),
                 self.use_out.eq(self.use_in),
                 self.write_out.eq(self.write_in),

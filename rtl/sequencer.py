@@ -1,7 +1,9 @@
 """The sequencer of the sparse array: turns job descriptors into one set of flags a step.
 
 The law is `hwsim.dataflows.stce`'s; this is the machine that follows it. A step happens in every
-cycle in which the beats that the step needs are there and the result queue has room.
+cycle in which the beats that the step needs are there and the result queue has room. Whether it
+does is known late in the cycle, so the counters do not wait for it: when a step does not happen
+they go on once more, into a place beside the flags, and stand still from the next cycle on.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ def flags_layout(array: ArrayShape) -> data.StructLayout:
     """What happens in a step.
 
     Fields:
+        held: it belongs to a job.
         need_a, need_b: it takes a beat of activations, of weights.
         stationary: the running job's mode.
         act: a row of A enters (ws) with `act_index`; `accumulate` it adds to the sum of the fold
@@ -65,6 +68,7 @@ def flags_layout(array: ArrayShape) -> data.StructLayout:
     """
     return data.StructLayout(
         {
+            "held": 1,
             "need_a": 1,
             "need_b": 1,
             "stationary": 1,
@@ -93,10 +97,9 @@ class Sequencer(wiring.Component):
             it has drained.
         en: the present cycle is a step.
         flags: of the present step, `flags_layout()`, from registers: what follows from the state
-            is known a step before.
+            is known a step before, and a step more when the array stood still.
         stationary: the mode of the job that is held, or was held last, from a register.
         idle: no job is held and the array has drained.
-        held: a job is held.
     """
 
     def __init__(self, array: ArrayShape) -> None:
@@ -108,7 +111,6 @@ class Sequencer(wiring.Component):
                 "flags": Out(flags_layout(array)),
                 "stationary": Out(1),
                 "idle": Out(1),
-                "held": Out(1),
             }
         )
 
@@ -118,7 +120,7 @@ class Sequencer(wiring.Component):
         drain_slots, fold_steps = self.array.drain_slots, self.array.fold_steps
         load_delay, flush = self.array.load_delay, self.array.flush_steps
 
-        job = Signal(job_layout())
+        mode = Signal(Mode)
         step = Signal(LENGTH_BITS)  # position in the interval: slots (os) or steps
         turn = Signal(range(max(slot_steps, 2)))  # step in a slot
         # Whether a count is at its end is known from a register, so that no comparison of wide
@@ -136,12 +138,17 @@ class Sequencer(wiring.Component):
         drained = Signal(range(flush + 1), init=flush)
         empty = Signal(init=1)  # the array has drained
         waiting = Signal(init=1)  # no job is held: the FSM's IDLE, as a register of its own
-        flags = Signal(flags_layout(self.array))  # of the step after the present one
+        flags = Signal(flags_layout(self.array))  # of the step that the counters are at
+        kept = Signal(flags_layout(self.array))  # the same, when the array stood still
+        ahead = Signal()  # it did in the last cycle, so these come next and the counters wait
+        go = Signal()
         # of the same step, apart from `flags` because others of its fields follow from them
         pair = Signal()  # a pair enters (os)
         act, load = Signal(), Signal()
         m.d.comb += [
-            self.stationary.eq(job.mode == Mode.WEIGHT_STATIONARY),
+            self.stationary.eq(mode == Mode.WEIGHT_STATIONARY),
+            go.eq(~ahead),
+            flags.held.eq(~waiting),
             flags.stationary.eq(self.stationary),
             flags.act.eq(act),
             flags.load.eq(load),
@@ -149,19 +156,22 @@ class Sequencer(wiring.Component):
             flags.need_b.eq(pair | load),
         ]
 
+        m.d.sync += ahead.eq(~self.en)
         with m.If(self.en):
-            m.d.sync += self.flags.eq(flags)
+            m.d.sync += self.flags.eq(Mux(ahead, kept, flags))
+        with m.If(go):
+            m.d.sync += kept.eq(flags)
         new = self.job.payload
         taken = Signal()
         m.d.comb += [
-            self.held.eq(~waiting),
-            self.idle.eq(waiting & empty),
-            self.job.ready.eq(waiting & (empty | (new.mode == job.mode))),
+            # the mode reaches the array beside the flags, so the flags that are kept count
+            self.idle.eq(waiting & empty & ~ahead),
+            self.job.ready.eq(waiting & ((empty & ~ahead) | (new.mode == mode))),
             taken.eq(self.job.valid & self.job.ready),
         ]
         with m.FSM():
             with m.State("IDLE"):
-                with m.If(self.en & ~empty):
+                with m.If(go & ~empty):
                     m.d.sync += [drained.eq(drained + 1), empty.eq(drained == flush - 1)]
                 with m.If(taken):
                     with m.If(new.mode == Mode.OUTPUT_STATIONARY):
@@ -177,7 +187,7 @@ class Sequencer(wiring.Component):
                     flags.last.eq(steps.last & pair),
                     flags.end.eq(steps.last & (turn == turns - 1)),
                 ]
-                with m.If(self.en):
+                with m.If(go):
                     m.d.sync += turn.eq(Mux(last_turn, 0, turn + 1))
                     with m.If(last_turn):
                         m.d.sync += [step.eq(step + 1), first_slot.eq(0)]
@@ -210,24 +220,24 @@ class Sequencer(wiring.Component):
                     load.eq(step != rows),
                     flags.load_index.eq(step[: len(flags.load_index)]),
                 ]
-                with m.If(self.en):
+                with m.If(go):
                     m.d.sync += step.eq(step + 1)
                     with m.If(step == rows):
                         m.d.sync += step.eq(0)
                         m.next = "WS"
 
             with m.State("WS"):
-                ahead = step >= load_delay if load_delay else Const(1)
+                arrived = step >= load_delay if load_delay else Const(1)
                 m.d.comb += [
                     act.eq(acting),
                     flags.act_index.eq(step),
                     flags.accumulate.eq(~first_fold),
                     flags.final.eq(folds.last),
                     flags.swap.eq(step == 0),
-                    load.eq(ahead & (step < load_delay + rows) & ~(folds.last & tiles.last)),
+                    load.eq(arrived & (step < load_delay + rows) & ~(folds.last & tiles.last)),
                     flags.load_index.eq(step - load_delay),
                 ]
-                with m.If(self.en):
+                with m.If(go):
                     m.d.sync += step.eq(step + 1)
                     steps.count()
                     with m.If(step == length_end):
@@ -244,25 +254,23 @@ class Sequencer(wiring.Component):
                                 m.next = "IDLE"
                                 m.d.sync += waiting.eq(1)
 
-        with m.If(taken):
+        # The counters follow the offered job until it is taken: whether it is, is known too late to
+        # steer all their bits.
+        with m.If(waiting):
             m.d.sync += [
-                waiting.eq(0),
-                job.eq(new),
                 step.eq(0),
                 turn.eq(0),
                 first_fold.eq(1),
                 first_word.eq(1),
                 acting.eq(1),
                 length_end.eq(new.length - 1),
-                drained.eq(0),
-                empty.eq(0),
             ]
             tiles.load(new.tiles)
             folds.load(new.folds)
             words.load(new.word_steps)
             with m.If(new.mode == Mode.OUTPUT_STATIONARY):
                 short = new.length < drain_slots
-                steps.load(Mux(short, drain_slots, new.length))
+                steps.load(new.length, drain_slots)
                 m.d.sync += [
                     no_idle.eq(~short),
                     begun.eq(~short),
@@ -270,15 +278,17 @@ class Sequencer(wiring.Component):
                     idle_end.eq(drain_slots - new.length - 1),
                 ]
             with m.Else():
-                steps.load(Mux(new.length < fold_steps, fold_steps, new.length))
+                steps.load(new.length, fold_steps)
+        with m.If(taken):
+            m.d.sync += [waiting.eq(0), mode.eq(new.mode), drained.eq(0), empty.eq(0)]
         return m
 
 
 class _Countdown:
     """A counter that knows from a register whether it is at its last item.
 
-    Its methods add statements where they are called: `load` starts it with a number of items,
-    at least 1; `count` goes on; `restart` starts it with the number loaded last.
+    Its methods add statements where they are called: `load` starts it with a number of items, at
+    least `least` of them; `count` goes on; `restart` starts it with the number loaded last.
     """
 
     def __init__(self, m: Module, bits: int, name: str) -> None:
@@ -288,13 +298,15 @@ class _Countdown:
         self._single = Signal(name=f"{name}_single")
         self.last = Signal(name=f"{name}_last")
 
-    def load(self, items: Value) -> None:
-        less = (items - 1)[: len(self._left)]
+    def load(self, items: Value, least: int = 1) -> None:
+        # compared and counted down side by side
+        less = Mux(items < least, least - 1, (items - 1)[: len(self._left)])
+        single = (items == 1) if least == 1 else Const(0)
         self._m.d.sync += [
             self._whole.eq(less),
             self._left.eq(less),
-            self._single.eq(items == 1),
-            self.last.eq(items == 1),
+            self._single.eq(single),
+            self.last.eq(single),
         ]
 
     def count(self) -> None:

@@ -226,10 +226,10 @@ class SparseArray(wiring.Component):
             self.idle.eq(seq.idle & ~results.r_rdy),
         ]
         m.d.sync += [
-            self.status.step.eq(seq.held & decided["sequencer"]),
-            self.status.stall_z.eq(seq.held & ~room),
-            self.status.stall_a.eq(seq.held & room & ~have_a),
-            self.status.stall_b.eq(seq.held & room & have_a & ~have_b),
+            self.status.step.eq(flags.held & decided["sequencer"]),
+            self.status.stall_z.eq(flags.held & ~room),
+            self.status.stall_a.eq(flags.held & room & ~have_a),
+            self.status.stall_b.eq(flags.held & room & have_a & ~have_b),
         ]
         # Each row and column has its own copy of the step.
         step = registered(m, decided["edges"], "advance")
