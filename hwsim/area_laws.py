@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from hwsim.area_registers import array_registers, pe_registers
 from hwsim.config import Accelerator, DeltaConfig, SatConfig, SpgemmConfig
 from hwsim.errors import UserError
 from hwsim.models.delta_shape import DeltaShape, FactorBits
@@ -118,7 +119,7 @@ def unit_part(config: Accelerator, unit: str, target: str) -> Part:
     """
     match config:
         case SatConfig():
-            return _SAT[unit](config)
+            return _SAT[unit](config, target)
         case SpgemmConfig():
             return _SPGEMM[unit](config, target)
         case DeltaConfig():
@@ -126,42 +127,44 @@ def unit_part(config: Accelerator, unit: str, target: str) -> Part:
     raise KeyError(unit)
 
 
-def _pe(config: SatConfig) -> Part:
+def _pe(config: SatConfig, target: str) -> Part:
     array, number = config.array, config.number
     acc = number.accumulator_bits
     ring, drain = array.slot_steps - array.adder_latency, array.interleave
+    registers = pe_registers(config, target)
+    # a DSP block takes as many of an integer product's registers as it has
+    product = "" if number.is_float else f", product of {min(array.multiplier_latency, 3)} steps"
     return Part(
         terms={
-            f"{config.format}": 1,
+            f"{config.format}{product}": 1,
             f"{config.format} adder registers": array.adder_latency - 1,
-            f"{config.format} multiplier registers": array.multiplier_latency - 1,
+            "fp16 multiplier registers": (array.multiplier_latency - 1) * number.is_float,
             "group bits": array.group * number.operand_bits,
             "index bits": config.index_bits,
-            "ring bits": ring * acc,
-            "ring of three or more": acc * (ring >= 3),
-            "drain bits": drain * acc,
-            "drain of three or more": acc * (drain >= 3),
+            "register bits": registers.flip_flops,
+            "shift register LUTs": registers.luts,
+            "ring": acc * (ring > 0),
+            "drain of two or more": acc * (drain > 1),
         },
         multipliers={config.format: 1},
     )
 
 
-def _array(config: SatConfig) -> Part:
+def _array(config: SatConfig, target: str) -> Part:
     array, number = config.array, config.number
     rows, cols, hop = array.rows, array.cols, array.adder_latency
-    acc, pair = number.accumulator_bits, number.operand_bits + config.index_bits
-    group = array.group * number.operand_bits
+    acc = number.accumulator_bits
+    registers = array_registers(config, target)
     return Part(
         terms={
             "core": 1,
             "PEs": rows * cols,
             "rows": rows,
             "columns": cols,
-            "group bits of a column": rows * group,
-            "skew bits of groups": hop * rows * (rows - 1) / 2 * group,
+            "group bits of a column": rows * array.group * number.operand_bits,
+            "skew register bits": registers.flip_flops,
+            "skew LUTs": registers.luts,
             "steps down the rows": hop * rows,
-            "skew bits of pairs": cols * (cols - 1) / 2 * pair,
-            "skew bits of sums": cols * (cols - 1) / 2 * acc,
             "sum bits of a row": cols * acc,
             "address bits of a row": cols * (array.psum_depth - 1).bit_length(),
         },
@@ -169,7 +172,7 @@ def _array(config: SatConfig) -> Part:
     )
 
 
-def _sore(config: SatConfig) -> Part:
+def _sore(config: SatConfig, target: str) -> Part:
     lanes = config.sore_lanes
     n, m = config.pattern.n, config.pattern.m
     if config.pattern.dense:
@@ -180,13 +183,14 @@ def _sore(config: SatConfig) -> Part:
             "control": 1,
             "lanes": lanes,
             "kept elements": lanes * n,
+            "pairs of kept elements": lanes * n * (n - 1),  # they leave in order of their index
             "index bits": lanes * n * index,
             "group bits": lanes * m,
         }
     )
 
 
-def _wuve(config: SatConfig) -> Part:
+def _wuve(config: SatConfig, target: str) -> Part:
     lanes = config.wuve_lanes
     return Part(
         terms={
@@ -199,7 +203,7 @@ def _wuve(config: SatConfig) -> Part:
     )
 
 
-def _post(config: SatConfig) -> Part:
+def _post(config: SatConfig, target: str) -> Part:
     return Part(
         terms={
             "control": 1,

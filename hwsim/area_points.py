@@ -194,6 +194,9 @@ def _units() -> Iterator[Point]:
             words = (f"sparsity={pattern}", f"sore_lanes={lanes}")
             placed = lanes == 8 and pattern == "2:8"
             yield Point(preset="sat", overrides=words, block="sore", role=role, placed=placed)
+    for pattern in ("1:8", "2:16", "3:8"):
+        words = (f"sparsity={pattern}", "sore_lanes=4")
+        yield Point(preset="sat", overrides=words, block="sore", role="check")
     for adder, multiplier in ((4, 2), (1, 1), (6, 3)):
         for lanes in (1, 2):
             words = (

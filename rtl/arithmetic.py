@@ -18,10 +18,12 @@ from hwsim.rtl.pipeline import Pipeline
 
 __all__ = [
     "add",
+    "adder_cuts",
     "adder_pipeline",
     "fp16_multiply",
     "fp32_add",
     "leading_zeros",
+    "multiplier_cuts",
     "multiplier_pipeline",
     "multiply",
     "product_bits",
@@ -53,22 +55,33 @@ _INTEGER_MULTIPLIER_CUTS: dict[int, tuple[int, ...]] = {1: (), 2: (0,)}
 """The same of an integer multiplier: 0 at its operands."""
 
 
+def adder_cuts(fmt: NumberFormat, latency: int) -> frozenset[int]:
+    """Boundaries of an adder of `latency` >= 1 steps that hold a register; the other registers
+    stand behind its result."""
+    return _cuts(_ADDER_CUTS if fmt.is_float else _INTEGER_ADDER_CUTS, latency)
+
+
+def multiplier_cuts(fmt: NumberFormat, latency: int) -> frozenset[int]:
+    """The same of a multiplier."""
+    return _cuts(_MULTIPLIER_CUTS if fmt.is_float else _INTEGER_MULTIPLIER_CUTS, latency)
+
+
 def adder_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
     """Registers of an adder that takes `latency` >= 1 steps, the last at its result."""
-    return _pipeline(m, en, _ADDER_CUTS if fmt.is_float else _INTEGER_ADDER_CUTS, latency)
+    cuts = adder_cuts(fmt, latency)
+    return Pipeline(m, en, cuts, latency - len(cuts))  # what is left is for retiming
 
 
 def multiplier_pipeline(m: Module, en: Value, fmt: NumberFormat, latency: int) -> Pipeline:
     """Registers of a multiplier that takes `latency` >= 1 steps, the last at its result."""
-    cuts = _MULTIPLIER_CUTS if fmt.is_float else _INTEGER_MULTIPLIER_CUTS
-    return _pipeline(m, en, cuts, latency)
+    cuts = multiplier_cuts(fmt, latency)
+    return Pipeline(m, en, cuts, latency - len(cuts))
 
 
-def _pipeline(m: Module, en: Value, table: dict[int, tuple[int, ...]], latency: int) -> Pipeline:
+def _cuts(table: dict[int, tuple[int, ...]], latency: int) -> frozenset[int]:
     if latency < 1:
         raise ValueError(f"latency >= 1 must hold, but got {latency}")
-    cuts = table[min(latency, max(table))]
-    return Pipeline(m, en, cuts, latency - len(cuts))  # what is left is for retiming
+    return frozenset(table[min(latency, max(table))])
 
 
 def product_bits(fmt: NumberFormat) -> int:

@@ -155,7 +155,11 @@ class PartialSums(wiring.Component):
         m = Module()
         en = Signal()
         m.d.sync += en.eq(self.step)
-        m.submodules.memory = memory = Memory(shape=self.width, depth=self.depth, init=[])
+        # A sum is read a step after it was written at the earliest (`ArrayShape.fold_steps`), so
+        # what a read beside a write of the same sum finds is never used: no bypass is wanted.
+        m.submodules.memory = memory = Memory(
+            shape=self.width, depth=self.depth, init=[], attrs={"no_rw_check": 1}
+        )
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             read.addr.eq(self.read_in),

@@ -1,7 +1,9 @@
 """Amaranth components to Verilog: one module a component, repeated parts written once.
 
 The RTLIL that Amaranth makes goes through Yosys's `proc` and `write_verilog -noattr`, which gives
-plain assignments and always blocks that lint cleanly and synthesize the same everywhere.
+plain assignments and always blocks that lint cleanly and synthesize the same everywhere. One
+attribute is kept, `no_rw_check` of a memory: Yosys's word for a read beside a write of the same
+word whose value is never used.
 """
 
 from __future__ import annotations
@@ -141,7 +143,7 @@ def component_verilog(parts: dict[str, wiring.Component]) -> str:
     )
     yosys = find_yosys(lambda version: version >= (0, 40))
     try:
-        return _short_memories(yosys.run(["-q", "-"], script))
+        return _mark_unchecked(text, _short_memories(yosys.run(["-q", "-"], script)))
     except YosysError as error:  # our own RTL is wrong: not the user's mistake
         raise RuntimeError(f"Yosys refused the design: {error}") from error
 
@@ -151,6 +153,20 @@ def _short_memories(text: str) -> str:
     return _MEMORY.sub(_loop, text)
 
 
+def _mark_unchecked(rtlil_text: str, verilog: str) -> str:
+    """The attribute `no_rw_check` at the memories that have it in RTLIL, by module and name."""
+    for found in _UNCHECKED.finditer(rtlil_text):
+        module = rtlil_text.rindex("\nmodule \\", 0, found.start()) + len("\nmodule \\")
+        name = rtlil_text[module:].split(maxsplit=1)[0]
+        begin = verilog.index(f"module {name}(")
+        end = verilog.index("endmodule", begin)
+        declaration = re.compile(rf"^(  reg \[[^\]]*\] {re.escape(found[1])} \[)", re.MULTILINE)
+        body = declaration.sub(r"  (* no_rw_check *)\n\1", verilog[begin:end], count=1)
+        verilog = verilog[:begin] + body + verilog[end:]
+    return verilog
+
+
+_UNCHECKED = re.compile(r"attribute \\no_rw_check 1\n\s*memory width \d+ size \d+ \\(\S+)\n")
 _MEMORY = re.compile(r"^  initial begin\n((?:    \S+\[\d+\] = \S+;\n){8,})  end\n", re.MULTILINE)
 
 

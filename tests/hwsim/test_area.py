@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from importlib import resources
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from hwsim.area_fit import fit_area, fittable, write_model
 from hwsim.area_laws import block_rams, core_parts, queue_luts, unit_part
 from hwsim.area_model import RESOURCES, predict, resource_terms
 from hwsim.area_points import area_points
+from hwsim.area_registers import Registers
 from hwsim.config import load_config
 from hwsim.errors import UserError
 from hwsim.synth_rows import COUNTS, Row, read_rows
@@ -186,6 +188,35 @@ def test_a_larger_array_is_larger_and_has_a_multiplier_a_pe(rows, cols, number, 
         assert larger.lut > small.lut
         assert larger.ff > small.ff
     assert wider.bram > small.bram == taller.bram
+
+
+@needs_table
+def test_flip_flops_of_pes_and_arrays_are_counted_bit_by_bit():
+    """Sizes, patterns and pipelines that the fit has not seen too."""
+    fit = fit_area(fittable(read_rows(TABLE)))
+    errors = {
+        unit: [
+            r.relative
+            for r in fit.residuals
+            if (r.target, r.unit, r.resource) == ("xcup", unit, "ff")
+        ]
+        for unit in ("uspe", "stce")
+    }
+    assert len(errors["uspe"]) >= 40
+    # a bit or two of constants that synthesis finds in deep pipelines, of some 200 to 700
+    assert max(map(abs, errors["uspe"])) < 0.01
+    # control and delay lines of small arrays are fitted, not counted
+    assert max(map(abs, errors["stce"])) < 0.05
+
+
+@given(bits=st.integers(1, 64), steps=st.integers(0, 200))
+def test_shift_registers(bits, steps):
+    plain, packed = Registers("ecp5"), Registers("xcup")
+    for registers in (plain, packed):
+        registers.add(bits, steps)
+    assert (plain.flip_flops, plain.luts) == (bits * steps, 0)
+    assert packed.flip_flops == (bits * steps if steps < 3 else 0)
+    assert packed.luts == (0 if steps < 3 else bits * math.ceil(steps / 32))
 
 
 @needs_table
