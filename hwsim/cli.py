@@ -257,8 +257,8 @@ def synth(
         list[str] | None,
         typer.Option(
             metavar="NAME",
-            help="uspe, stce, sore, rank, wuve or post of sat; a wrong name lists those of "
-            "another engine; repeatable.",
+            help="uspe, stce, sore, rank, wuve or post of sat, axi (the generated top) of any; a "
+            "wrong name lists those of another engine; repeatable.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the placer's start.")] = 1,

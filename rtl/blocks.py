@@ -24,6 +24,7 @@ from hwsim.rtl.verilog import component_verilog, engine_parts
 from hwsim.rtl.wuve import WUVE_LANE, UpdateEngine, UpdateLane
 
 __all__ = [
+    "AXI_BLOCK",
     "BLOCKS",
     "ROWWISE_BLOCKS",
     "Parts",
@@ -60,6 +61,9 @@ ROWWISE_BLOCKS = {
 }
 """The same for the row-wise SpGEMM engine."""
 
+AXI_BLOCK = "axi"
+"""The same for any of them: the core behind its AXI buses, registers and DMA."""
+
 _ROWWISE_MODULES = {"bank": ROWWISE_BANK, "lane": ROWWISE_LANE, "dispatch": ROWWISE_DISPATCH}
 
 
@@ -67,8 +71,10 @@ def blocks_of(config: Accelerator) -> dict[str, str]:
     """Names of the blocks that a configuration's engine has, with what each is."""
     if isinstance(config, DeltaConfig):
         back = "output" if config.engine == "gru" else "gates"
-        return {name: what for name, what in DELTA_BLOCKS.items() if name != back}
-    return ROWWISE_BLOCKS if isinstance(config, SpgemmConfig) else BLOCKS
+        blocks = {name: what for name, what in DELTA_BLOCKS.items() if name != back}
+    else:
+        blocks = ROWWISE_BLOCKS if isinstance(config, SpgemmConfig) else BLOCKS
+    return {**blocks, AXI_BLOCK: "the core behind its AXI buses, with registers and DMA"}
 
 
 def block(name: str, config: Accelerator) -> tuple[wiring.Component, str]:
@@ -145,6 +151,10 @@ def block_parts(name: str, config: Accelerator) -> Parts:
     Raises:
         UserError: no block of that name, or no RTL for this kind of accelerator.
     """
+    if name == AXI_BLOCK:
+        from hwsim.rtl.tops import axi_parts
+
+        return axi_parts(config, core=True)
     engine = engine_parts(config)
     if isinstance(config, SpgemmConfig):
         if name == "engine":

@@ -13,8 +13,10 @@ from hwsim.errors import UserError
 from hwsim.rtl.blocks import BLOCKS, block, block_verilog, selector_sizes
 from hwsim.rtl.simulator import lint
 from hwsim.rtl.sore import RANK_DEPTH
+from hwsim.rtl.tops import axi_name
 from hwsim.rtl.verilog import component_verilog
 from hwsim.rtl.wuve import UpdateEngine
+from hwsim.synth import default_blocks
 
 WAIVERS = Path(hwsim.rtl.__file__).with_name("lint.vlt")
 SMALL = ["rows=2", "cols=2", "sore_lanes=2", "wuve_lanes=2"]
@@ -36,6 +38,18 @@ def test_lanes_follow_the_configuration():
         assert component_verilog({top: component}).count(f"{name}_lane lane") == lanes
     assert selector_sizes(config) == (4, 16)
     assert selector_sizes(load_config("sat", ["sparsity=dense"])) == (2, 8)
+
+
+@pytest.mark.parametrize(
+    ("preset", "core"), [("sat", "sat_top"), ("spgemm", "spgemm_top"), ("edgedrnn", "delta_top")]
+)
+def test_the_axi_block_is_the_generated_top_with_its_core(preset, core):
+    config = load_config(preset, SMALL if preset == "sat" else [])
+    text, top = block_verilog("axi", config)
+    assert top == axi_name(config)
+    for module in (top, core):
+        assert text.count(f"module {module}(") == 1
+    assert "axi" not in default_blocks(config)
 
 
 def test_simulator_and_rtl_have_the_same_depth():

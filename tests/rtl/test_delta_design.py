@@ -44,7 +44,7 @@ def test_the_verilog_lints_clean(preset, overrides):
 def test_blocks_are_designs_of_their_own(preset):
     config = load_config(preset)
     names = set(blocks_of(config))
-    assert names == {"scanner", "streamer", "lanes", "engine"} | (
+    assert names == {"scanner", "streamer", "lanes", "engine", "axi"} | (
         {"gates"} if config.engine == "gru" else {"output"}
     )
     text, top = block_verilog("streamer", config)
