@@ -24,6 +24,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata, util
 from pathlib import Path
 
@@ -58,6 +59,10 @@ _YOSYS = (
     "import sys; from pyosys import libyosys as yosys; "
     "yosys.run_pass('script ' + sys.argv[1], yosys.Design())"
 )
+_ABC_BROKE = "Assert `no_loops' failed"
+_ABC_PLAIN = 'scratchpad -set abc9.script "+&scorr; &sweep; &dc2; &dch -f -r; &ps; &if -W 300 -v"\n'
+"""ABC's `&mfs` may leave carry boxes out of order ("Boxes are not in a topological order"); what
+Yosys then reads back has loops (seen on an arbiter of four). This is Yosys's script without it."""
 _NEXTPNR = "import sys; from {0} import {1}; sys.exit({1}(sys.argv[1:]))"
 
 
@@ -172,7 +177,7 @@ def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> N
         with _scratch(folder) as work:
             (work / f"{top}.v").write_text(verilog, encoding="utf-8")
             (work / "synth.ys").write_text(script, encoding="utf-8")
-            seconds = run_tool("synthesis", _YOSYS, ["synth.ys"], work, "yosys.log", timeout_s)
+            seconds = _map(script, work, timeout_s)
             if target.packs_registers:
                 _pack_registers(work, top)
             _pack(work / "netlist.json")
@@ -190,6 +195,18 @@ def synthesise(verilog: str, top: str, target: Target, *, timeout_s: float) -> N
         reused=reused,
         folder=folder,
     )
+
+
+def _map(script: str, work: Path, timeout_s: float) -> float:
+    """Run Yosys's script; once more without a pass of ABC if that broke down."""
+    call = partial(run_tool, "synthesis", _YOSYS, ["synth.ys"], work, "yosys.log", timeout_s)
+    try:
+        return call()
+    except ToolFailure as failure:
+        if _ABC_BROKE not in str(failure):
+            raise
+        (work / "synth.ys").write_text(_ABC_PLAIN + script, encoding="utf-8")
+        return call()
 
 
 def placement_job(

@@ -95,7 +95,15 @@ def assert_accounts(run, die, a, b):
 
 
 @pytest.mark.parametrize("kernel", [*HASHES, "outer", "inner"])
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int32])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        np.float64,
+        # half a minute of compiling each
+        pytest.param(np.float32, marks=pytest.mark.slow),
+        pytest.param(np.int32, marks=pytest.mark.slow),
+    ],
+)
 def test_product_and_accounts(kernel, dtype):
     a, b = random_csr(60, 50, 0.08, 1, dtype), random_csr(50, 70, 0.08, 2, dtype)
     run, die = execute(a, b, kernel)

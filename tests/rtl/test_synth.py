@@ -171,6 +171,39 @@ def test_a_tool_that_fails_says_why_and_leaves_nothing(cache):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ties a child to its parent")
+@needs_yosys
+def test_where_abc_breaks_down_the_design_is_mapped_without_its_last_pass(cache, monkeypatch):
+    run, scripts = synth.run_tool, []
+
+    def breaks_once(what, program, arguments, work, log, timeout_s):
+        scripts.append((work / "synth.ys").read_text())
+        if len(scripts) == 1:
+            raise ToolFailure("synthesis failed: Assert `no_loops' failed in reintegrate.cc:1")
+        return run(what, program, arguments, work, log, timeout_s)
+
+    monkeypatch.setattr(synth, "run_tool", breaks_once)
+    netlist = synthesise(TINY, "tiny", TARGETS["ecp5"], timeout_s=120)
+    assert netlist.cells["MULT18X18D"] == 2
+    plain, without = scripts
+    assert without.endswith(plain)
+    assert "&mfs" not in without
+    assert "&if -W" in without
+    monkeypatch.setattr(synth, "run_tool", run)
+    assert "&if -W" in (netlist.folder / "yosys.log").read_text()
+    assert "&mfs" not in (netlist.folder / "yosys.log").read_text()
+
+    scripts.clear()
+
+    def other(*_):
+        scripts.append(1)
+        raise ToolFailure("synthesis was stopped after 1 s")
+
+    monkeypatch.setattr(synth, "run_tool", other)
+    with pytest.raises(ToolFailure, match="was stopped"):
+        synthesise(TINY, "tiny", TARGETS["generic"], timeout_s=120)
+    assert len(scripts) == 1
+
+
 def test_a_killed_command_leaves_no_tool_behind(cache, tmp_path):
     work = tmp_path / "work"
     work.mkdir()
