@@ -154,10 +154,24 @@ def _compile(folder: Path, verilog: str, top: str, waves: bool) -> None:
     lines = [f'public_flat_rw -module "{top}" -var "{port}"' for port in _ports(verilog, top)]
     visible.write_text("\n".join(["`verilator_config", *lines, ""]))
     shared = cache_dir() / "verilator" / f"runtime-{_runtime_key(waves)}"
+    if not shared.exists():
+        # The first build makes the runtime, on all cores; others wait instead of making it too.
+        with _locked(cache_dir() / "locks" / shared.name):
+            if not shared.exists():
+                _make(folder, source, visible, top, waves)
+                _share_runtime(folder, shared)
+                _tidy(folder, source, top)
+                return
     for name in _RUNTIME_OBJECTS:
         if (shared / name).exists():
             shutil.copy2(shared / name, folder / name)
+    _make(folder, source, visible, top, waves)
+    _tidy(folder, source, top)
+
+
+def _make(folder: Path, source: Path, visible: Path, top: str, waves: bool) -> None:
     log = folder / "build.log"
+    verilog = source.read_text(encoding="utf-8")
     split = ["--output-split", "0"] if len(verilog) <= _ONE_FILE_BYTES else []
     runner = _runner()
     try:
@@ -173,9 +187,12 @@ def _compile(folder: Path, verilog: str, top: str, waves: bool) -> None:
     except RuntimeError as error:  # cocotb's runner: a command ended with an error
         tail = "\n".join(log.read_text(encoding="utf-8").splitlines()[-30:])
         raise RuntimeError(f"the build of {top} failed:\n{tail}") from error
-    _share_runtime(folder, shared)
-    for path in folder.iterdir():  # 150 MB of precompiled headers and objects
-        if path not in (source, log, folder / top):
+
+
+def _tidy(folder: Path, source: Path, top: str) -> None:
+    """Remove precompiled headers and objects, 150 MB."""
+    for path in folder.iterdir():
+        if path not in (source, folder / "build.log", folder / top):
             path.unlink()
 
 
