@@ -129,7 +129,7 @@ def routed(tmp_path, monkeypatch):
 
 
 def test_the_median_of_the_seeds_counts_and_the_whole_core_stands_on_top(routed, capsys):
-    report = synth(load_config("sat", ["format=int8"]), "ecp5", seed=2, seeds=3)
+    report = synth(load_config("sat", INT8), "ecp5", seed=2, seeds=3)
     assert [block.block for block in report.blocks] == ["uspe", "stce"]  # INT8 does not train
     assert routed == [2, 3, 4] * 2
     pe, array = report.blocks
