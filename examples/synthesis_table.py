@@ -54,11 +54,16 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=3, help="placements each; 0 places nothing")
     parser.add_argument("--targets", nargs="+", default=TARGETS_MEASURED, help="some of them")
     parser.add_argument("--only", default="", metavar="TEXT", help="points whose name has this")
+    parser.add_argument("--placed", action="store_true", help="points that are placed alone")
     given = parser.parse_args()
     try:
         if given.archive:
             take(given.archive)
-        points = [point for point in area_points() if given.only in name_of(point)]
+        points = [
+            point
+            for point in area_points()
+            if given.only in name_of(point) and (point.placed or not given.placed)
+        ]
         if given.plan:
             jobs = plan(points, given)
             write_jobs(jobs, given.plan)
