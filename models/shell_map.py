@@ -52,13 +52,14 @@ ERRORS = {
     "alignment": 4,
     "value": 5,
     "list": 6,
+    "timeout": 7,
     "read_bus": 8,
     "write_bus": 9,
 }
 """Error codes of the shell. magic, version, opcode: of a descriptor's header. alignment: an address
 or a length is no multiple of the bus's bytes. value: a field that must not be 0 is. list: its
-address is no multiple of the bus's bytes, or its count is 0. read_bus, write_bus: SLVERR or
-DECERR."""
+address is no multiple of the bus's bytes, or its count is 0. timeout: nothing moved for as long as
+the register of that name says. read_bus, write_bus: SLVERR or DECERR."""
 
 FAMILY_ERRORS = 16
 """Error codes from here on are the family's."""
@@ -249,7 +250,7 @@ def shell_map(spec: ShellSpec, data_bits: int) -> RegisterMap:
         ),
         _register(
             "error_index", 0x34,
-            "Number of the bad descriptor; at a bus error descriptors completed by then.",
+            "Number of the bad descriptor; at a bus error or timeout: descriptors completed then.",
             Field(name="value", bits=20),
         ),
         _register(
@@ -259,6 +260,12 @@ def shell_map(spec: ShellSpec, data_bits: int) -> RegisterMap:
         _register(
             "error_address_hi", 0x3C, "The same.",
             Field(name="value", bits=32, description="bits 63 to 32"),
+        ),
+        _register(
+            "timeout", 0x40,
+            "Cycles after which a running list stops with the error timeout if no word came from "
+            "memory or left for it and no descriptor was completed; 0: never.",
+            Field(name="value", bits=32, access="rw", description="cycles"),
         ),
     ]  # fmt: skip
     for i, name in enumerate(spec.all_counters):

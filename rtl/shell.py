@@ -135,7 +135,8 @@ class Shell(wiring.Component):
         _link(m, fetch.command, read.command[0])
         _link(m, read.data[0], fetch.words)
         wiring.connect(m, fetch.o, wiring.flipped(self.descriptor))
-        self._control(m, registers, fetch, self._fault(m, fetch, read, write), quiet, stop)
+        late = self._watchdog(m, registers, read, write)
+        self._control(m, registers, fetch, self._fault(m, fetch, read, write, late), quiet, stop)
         self._counters(m, registers, read, write)
         return m
 
@@ -162,8 +163,31 @@ class Shell(wiring.Component):
             m.d.comb += getattr(self, f"written{i}").eq(write.done[i])
         return read, write
 
+    def _watchdog(
+        self, m: Module, registers: Any, read: ReadEngine, write: WriteEngine | None
+    ) -> Value:
+        """Nothing has moved for as long as the register says: counts of a descriptor that do not
+        fit each other, or a memory that does not answer."""
+        moved, watched, late = Signal(), Signal(), Signal()
+        left = Signal(32)
+        words = read.read_bytes.any()
+        if write is not None:
+            words |= write.write_bytes.any()
+        m.d.sync += [
+            moved.eq(words | self.completed | ~self.running),
+            watched.eq(registers.timeout.any()),
+            left.eq(Mux(moved, registers.timeout, left - 1)),
+            late.eq(watched & ~moved & (left == 1)),
+        ]
+        return late
+
     def _fault(
-        self, m: Module, fetch: DescriptorFetcher, read: ReadEngine, write: WriteEngine | None
+        self,
+        m: Module,
+        fetch: DescriptorFetcher,
+        read: ReadEngine,
+        write: WriteEngine | None,
+        late: Value,
     ) -> Any:
         """The first thing that is wrong in this cycle: (is there one, register values)."""
         code, index = Signal(8), Signal(INDEX_BITS)
@@ -187,7 +211,9 @@ class Shell(wiring.Component):
                     address.eq(write.error_address),
                     response.eq(write.error_response),
                 ]
-        wrong = fetch.bad | self.fault | read.error
+        with m.Elif(late):
+            m.d.comb += code.eq(ERRORS["timeout"])
+        wrong = fetch.bad | self.fault | read.error | late
         return (
             wrong | write.error if write is not None else wrong,
             Cat(code, index, address, response),

@@ -202,6 +202,29 @@ def test_errors_stop_the_list_and_a_soft_reset_makes_it_run(tmp_path):
         assert result["answers"][-1] == (0, 0b0001)  # idle again
 
 
+def test_counts_that_do_not_fit_end_in_a_timeout(tmp_path):
+    """Fewer beats of an operand than its product takes: products behind it take each other's, and
+    the last of them would wait for ever."""
+    jobs = Top(MIXED).image.jobs
+    tops = [
+        Top(MIXED).patch(0, a_beats=jobs[0].a.beats - 1).write("timeout", 300),
+        Top(MIXED).patch(1, b_beats=jobs[1].b.beats - 1).write("timeout", 300),
+        Top(MIXED).write("timeout", 300),  # a right list is not late
+    ]
+    for top in tops:
+        top.start().irq().read("status", "error", "error_index", "completed")
+        top.write("irq_status", 0b111).write("control", 0b010).do("wait", 60).read("status")
+    *wrong, right = run([top.case(latency=7) for top in tops], tmp_path)
+    for place, result in enumerate(wrong):
+        status, error, index, completed = (a[1] for a in result["answers"][6:10])
+        assert status == 0b1000
+        assert error == ERRORS["timeout"]
+        assert place <= index == completed < tops[place].image.count
+        assert result["answers"][-1] == (0, 0b0001)  # idle again
+    assert [a[1] for a in right["answers"][6:8]] == [0b0101, 0]
+    assert tops[2].correct(right)
+
+
 def test_soft_reset_in_the_middle_and_then_a_right_run(tmp_path):
     """Bursts under way are finished first: the memory checks the protocol."""
     tops = []

@@ -273,6 +273,36 @@ def test_a_list_that_cannot_be_is_refused():
     assert found["reads"] == []
 
 
+def _timeout_case(seed: int) -> dict[str, Any]:
+    """A memory that takes 600 cycles to answer, and less patience; then more of it."""
+    image, _ = _memory(random.Random(seed), [_record()])
+    steps = [
+        _write("timeout", 400),
+        *_start(1),
+        ("irq", 5000),
+        *STATE,
+        _write("irq_status", 7),
+        _write("control", RESET),
+        ("poll", _at("status"), IDLE, IDLE, 2000),
+        _write("timeout", 700 if seed else 0),  # 0: never
+        *_start(1),
+        ("irq", 5000),
+        *STATE,
+    ]
+    return _case(image, steps, 2 * seed, latency=(600, 600), write_latency=(600, 600))
+
+
+TIMEOUT_KEYS = [TOPS.add(_timeout_case(seed)) for seed in range(2)]
+
+
+def test_a_list_in_which_nothing_moves_stops_after_the_timeout():
+    for key in TIMEOUT_KEYS:
+        answers = TOPS[key]["answers"]
+        assert answers[7] < 400 + 60  # interrupt: the timeout and the way there
+        assert answers[8:13] == [(0, ERROR), (0, ERRORS["timeout"]), (0, 0), (0, 0), (0, 2)]
+        assert answers[-5:] == [(0, IDLE | DONE), (0, 0), (0, 0), (0, 1), (0, 1)]
+
+
 def _reset_case(seed: int) -> tuple[dict[str, Any], bytes]:
     """Soft reset at any time in traffic, then a right run of another list."""
     rng = random.Random(seed)
