@@ -35,6 +35,9 @@ _LOOK_SECONDS = 2.0
 _FAILURES = 2
 """Deaths of workers that Dask forgives a batch on a local cluster; not given; chosen so that a run
 is blamed after three of them."""
+_FORGOTTEN = 8
+"""Batches that may be lost without a reason in a sweep; not given; chosen as a few times the deaths
+of workers that one bad run causes."""
 _LOGGERS = ("distributed", "tornado", "asyncio")
 
 
@@ -131,6 +134,7 @@ class DaskExecutor:
         self._version = code_version()
         self._seconds = 0.0  # of a run, as seen of late
         self._look_again = 0.0
+        self._lost = 0
         self._stack = ExitStack()
         self._client: Any = None
 
@@ -165,7 +169,14 @@ class DaskExecutor:
                 future = self._next(ready)
                 if future is None or future not in flying:
                     continue
+                if future.status in ("pending", "lost"):
+                    # its worker died between the end of the batch and now: Dask does it again
+                    future.add_done_callback(ready.put)
+                    continue
                 batch = flying.pop(future)
+                if future.status == "cancelled" and self._forgotten():
+                    waiting.extendleft(reversed(batch))
+                    continue
                 done = self._outcomes(future, batch, alone)
                 if done is None:
                     suspects.extend(batch)
@@ -174,6 +185,12 @@ class DaskExecutor:
         finally:
             with suppress(Exception):  # the scheduler may be gone
                 self._client.cancel(list(flying), force=True)
+
+    def _forgotten(self) -> bool:
+        """Whether a scheduler that still runs let go of a batch, seen when a worker dies on a busy
+        machine; a few times are forgiven."""
+        self._lost += 1
+        return self._lost <= _FORGOTTEN and self._client.status == "running"
 
     def _batch(self, waiting: deque[Run]) -> list[Run]:
         """The next runs: as many as take `_BATCH_SECONDS`, fewer near the end."""

@@ -284,3 +284,52 @@ def test_a_run_that_kills_its_worker_is_recorded_and_the_rest_runs(tmp_path, mon
     assert killers["status"].tolist() == ["failed", "failed"]
     assert killers["error"].tolist() == ["it killed its worker 3 times"] * 2
     assert (frame.drop(killers.index)["status"] == "done").all()
+
+
+class LosingClient:
+    """A client whose scheduler loses batches: the futures' states are given, one a submission."""
+
+    status = "running"
+
+    def __init__(self, states):
+        self.states = list(states)
+        self.sent = []
+
+    def submit(self, function, batch, wanted, version, *, key, pure):
+        self.sent.append([run.key for run in batch])
+        return LostFuture(self.states.pop(0) if self.states else ["finished"], function, batch)
+
+    def cancel(self, futures, force):
+        assert force
+
+
+class LostFuture:
+    def __init__(self, states, function, batch):
+        self.states, self.batch = list(states), batch
+
+    @property
+    def status(self):
+        return self.states[0]
+
+    def add_done_callback(self, call):
+        if len(self.states) > 1 and self.states[0] in ("pending", "lost"):
+            self.states.pop(0)  # Dask did it again
+        call(self)
+
+    def result(self, timeout):
+        return [({"status": "done", "error": ""}, 0.01) for _ in self.batch]
+
+
+def test_a_batch_that_the_scheduler_lets_go_of_is_done_again():
+    runs = runs_of(SMALL)
+    executor = DaskExecutor(2, None)
+    executor._client = LosingClient([["cancelled"], ["lost", "finished"], ["cancelled"]])
+    found = [done.key for some in executor.run(runs) for done in some]
+    assert sorted(found) == sorted(run.key for run in runs)
+    assert len(executor._client.sent) > len(found) - len(runs) + 2
+
+    executor = DaskExecutor(2, None)
+    executor._client = LosingClient([["cancelled"]] * 100)
+    with pytest.raises(UserError, match="the connection to the Dask scheduler of this machine"):
+        list(executor.run(runs))
+    assert len(executor._client.sent) < 30
