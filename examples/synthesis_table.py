@@ -53,7 +53,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=2, help="tools at work at once")
     parser.add_argument("--seeds", type=int, default=3, help="placements each; 0 places nothing")
     parser.add_argument("--targets", nargs="+", default=TARGETS_MEASURED, help="some of them")
-    parser.add_argument("--only", default="", metavar="TEXT", help="points whose name has this")
+    parser.add_argument(
+        "--only", nargs="+", default=[""], metavar="TEXT", help="points whose name has one of these"
+    )
     parser.add_argument("--placed", action="store_true", help="points that are placed alone")
     given = parser.parse_args()
     try:
@@ -62,7 +64,8 @@ def main() -> int:
         points = [
             point
             for point in area_points()
-            if given.only in name_of(point) and (point.placed or not given.placed)
+            if any(text in name_of(point) for text in given.only)
+            and (point.placed or not given.placed)
         ]
         if given.plan:
             jobs = plan(points, given)

@@ -126,7 +126,7 @@ def fit_area(rows: Iterable[Row]) -> AreaFit:
         units = {_unit(row, config) for row, config in here}
         for resource in resources:
             fitted = model.setdefault(target, {}).setdefault(resource, {})
-            for unit in sorted(units, key=lambda unit: unit in CORES):  # parts first
+            for unit in sorted(units, key=lambda unit: (unit in CORES, unit)):  # parts first
                 seen = [
                     (row, config)
                     for row, config in here
