@@ -6,12 +6,15 @@ import gc
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth.hdl import Const, Module
 
 import hwsim.rtl
 from hwsim import verify as verification
 from hwsim.config import load_config
+from hwsim.dataflows.stce import WS
+from hwsim.dataflows.stce_sim import Gaps
 from hwsim.errors import UserError
 from hwsim.models.array import ArrayShape
 from hwsim.models.formats import FP16
@@ -27,7 +30,7 @@ from hwsim.rtl.verilog import (
     ports,
     top_name,
 )
-from hwsim.verify_cases import designs, make_case
+from hwsim.verify_cases import designs, make_case, product
 
 WAIVERS = Path(hwsim.rtl.__file__).with_name("lint.vlt")
 
@@ -106,6 +109,38 @@ def test_a_fault_in_the_rtl_is_found_and_located(monkeypatch):
         "rows=2 cols=2 group=8 psum_depth=512 format=int8 "
         "interleave=4 adder_latency=4 multiplier_latency=2"
     )
+
+
+@pytest.mark.xdist_group("rtl-fault")
+@pytest.mark.parametrize("condition", ["write_in == read_in", "1"])
+def test_a_sum_read_beside_a_write_of_it_is_never_used(condition, monkeypatch):
+    """`no_rw_check` leaves open what such a read gives. Here it gives rubbish, and nothing differs;
+    rubbish at every read beside any write is found."""
+    config = load_config(
+        "sat", ["rows=2", "cols=3", "format=int8", "adder_latency=2", "psum_depth=8"]
+    )
+    whole = generate_verilog
+
+    def rubbish(design):
+        text = whole(design)
+        assert "(* no_rw_check *)" in text
+        read = f"<= write__en && {condition} ? 32'h55aa55aa : memory[read_in];"
+        assert text.count("<= memory[read_in];") == 1
+        return text.replace("<= memory[read_in];", read)
+
+    monkeypatch.setattr(verilog_room, "generate_verilog", rubbish)
+    products = []
+    rng = np.random.default_rng(3)
+    for m, k in ((1, 40), (2, 64), (5, 33), (8, 24), (3, 100)):  # folds of every length there is
+        a, b = (rng.integers(-128, 128, shape).astype(np.int8) for shape in ((m, k), (k, 5)))
+        products.append(product(config, a, b, WS))
+    gaps = Gaps(a=[0, 2, 0, 0, 1], b=[0, 0, 3], z=[0, 1, 0, 0, 0, 4])
+    for stalls in (None, gaps):
+        if condition == "1":
+            with pytest.raises(AssertionError, match="expected"):
+                verification.run_products(config, products, stalls)
+        else:
+            verification.run_products(config, products, stalls)
 
 
 @pytest.mark.xdist_group("rtl-fault")
