@@ -9,6 +9,7 @@ not synthesized. Parts come first; a core's own terms are fitted to what its par
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,19 +95,23 @@ class AreaFit:
 
 
 def fittable(rows: Iterable[Row]) -> list[Row]:
-    """Rows of the presets and targets all of whose blocks have points with the role `fit`."""
+    """Rows of the presets and targets whose every block has most of its `fit` points.
+
+    Three quarters of them: fewer leave a block's terms open, and a fit of them says nothing.
+    """
     every = list(rows)
-    wanted: dict[str, set[str]] = {}
-    for point in area_points():
-        wanted.setdefault(point.preset, set()).add(point.block)
-    there: dict[tuple[str, str], set[str]] = {}
-    for row in every:
-        if row.point.role == "fit":
-            there.setdefault((row.target, row.point.preset), set()).add(row.point.block)
+    wanted = Counter((p.preset, p.block) for p in area_points() if p.role == "fit")
+    there = Counter(
+        (row.target, row.point.preset, row.point.block) for row in every if row.point.role == "fit"
+    )
     return [
         row
         for row in every
-        if there.get((row.target, row.point.preset)) == wanted.get(row.point.preset)
+        if all(
+            4 * there[row.target, preset, block] >= 3 * count
+            for (preset, block), count in wanted.items()
+            if preset == row.point.preset
+        )
     ]
 
 

@@ -191,6 +191,19 @@ def test_a_larger_array_is_larger_and_has_a_multiplier_a_pe(rows, cols, number, 
 
 
 @needs_table
+def test_a_block_without_most_of_its_points_leaves_its_design_out():
+    rows = fittable(read_rows(TABLE))
+    engines = [r for r in rows if (r.point.preset, r.point.block) == ("delta", "engine")]
+    fit = [r for r in engines if r.point.role == "fit"]
+    assert len(fit) == 7
+    presets = {r.point.preset for r in rows}
+    one_less = fittable([r for r in rows if r is not fit[0]])
+    assert {r.point.preset for r in one_less} == presets
+    two_less = fittable([r for r in rows if r not in fit[:2]])
+    assert {r.point.preset for r in two_less} == presets - {"delta"}
+
+
+@needs_table
 def test_flip_flops_of_pes_and_arrays_are_counted_bit_by_bit():
     """Sizes, patterns and pipelines that the fit has not seen too."""
     fit = fit_area(fittable(read_rows(TABLE)))
