@@ -55,7 +55,9 @@ def test_blocks_lint_clean_by_themselves(name):
 
 def test_other_blocks_and_a_training_engine_are_refused():
     config = load_config("spgemm", SMALL)
-    with pytest.raises(UserError, match="must be one of bank, lane, dispatch, engine, axi, but got 'x'"):
+    with pytest.raises(
+        UserError, match="must be one of bank, lane, dispatch, engine, axi, but got 'x'"
+    ):
         block_verilog("x", config)
     with pytest.raises(UserError, match="the training engine is sat's, but spgemm is a spgemm"):
         generate_verilog(config, training=True)
