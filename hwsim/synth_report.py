@@ -164,7 +164,9 @@ def _fmax_figure(rows: Sequence[Row]) -> Figure:
         ]
         for preset in _ENGINES
     }
-    count = 1 + any(engines.values())
+    # a frequency against size takes two sizes; a single one stands in the table
+    engines = {preset: points for preset, points in engines.items() if len(points) > 1}
+    count = 1 + bool(engines)
     figure = Figure(figsize=(5.4 * count, 4.4), layout="constrained")
     panels = figure.subplots(1, count, sharey=True, squeeze=False)[0]
     left = panels[0]
@@ -180,7 +182,7 @@ def _fmax_figure(rows: Sequence[Row]) -> Figure:
     left.set_title("sparse array, ECP5-85F grade 8")
     left.set_ylabel("fmax in MHz, median and range of seeds")
     for preset, (label, colour) in _ENGINES.items():
-        if engines[preset]:
+        if preset in engines:
             _speeds(panels[1], sorted(engines[preset], key=lambda i: i[0]), label, colour, "o")
     if count > 1:
         _sizes(panels[1], "multiplier lanes")
